@@ -387,7 +387,7 @@ class WouldReplace(Conflict):
         if self.doing == "push":
             return (
                 f"nothing was changed; zoo pull {self.ref} --from {other} --as {theirs} brings "
-                f"that one here\nor give yours another name and push that: {tag}\n"
+                f"that one here\nor send yours under another name: push --as {mine}\n"
                 "or move the name there: push --force (its history keeps the other one)"
             )
         pull = f"zoo pull {self.ref} --from {other} --as {theirs}"
@@ -430,8 +430,7 @@ class OtherClasses(Conflict):
             )
         if self.doing == "push":
             return (
-                f"it was not sent; give yours another name: zoo tag {self.ref} {self.free}, then "
-                f"zoo push {self.free} --to {other}\n"
+                f"it was not sent; send it under another name: push --as {self.free}\n"
                 "or move the name there: push --force (its history keeps the other one)"
             )
         pull = f"zoo pull {self.ref} --from {other} --as {self.free}"

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from zoo.exchange.planned import ImportPlan
     from zoo.exchange.sharing import Pulled, Pushed
     from zoo.exchange.tracing import Traced
+    from zoo.finetune.average import Averaged
     from zoo.finetune.conclude import Finetuned
     from zoo.finetune.evaluation import Evaluation
     from zoo.finetune.features.write import Features
@@ -343,12 +344,13 @@ class Zoo:
             InvalidOption: A value that the field does not take.
         """
         from zoo.lookup.measured import with_images
-        from zoo.lookup.ref_status import with_remotes
+        from zoo.lookup.ref_status import with_deprecations, with_remotes
         from zoo.registry import Query, SearchResult
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
         found = with_images(self.workspace, query, self.workspace.registry.search(query))
-        return Table(with_remotes(self.workspace, found), SearchResult)
+        found = with_deprecations(self.workspace, with_remotes(self.workspace, found))
+        return Table(found, SearchResult)
 
     def count(
         self, text: str = "", *, at_most: int | None = None, **asked: Unpack[FieldFilters]
@@ -775,10 +777,11 @@ class Zoo:
 
     def why_deprecated(self, name: str) -> str:
         """Why a name is to be used no more; empty if it may be, or nothing here is called that."""
+        from zoo.lookup.ref_status import why_deprecated
+
         if digits_of(name):
             return ""
-        entry = self.workspace.store.read_ref(self.workspace.names.reference(name))
-        return entry.deprecated if entry else ""
+        return why_deprecated(self.workspace, self.workspace.names.reference(name))
 
     def verify(self, remote: str | None = None) -> VerifyReport:
         """Hash everything in the zoo, or in a remote, again; the index is brought up to date."""
@@ -1325,6 +1328,47 @@ class Zoo:
         new = Head(kind=head, num_classes=classes) if classes is not None else None
         return adapt(
             self.workspace, name, Reference.parse(save), surgery, head=new, progress=self.progress
+        )
+
+    def average(
+        self,
+        names: Iterable[str],
+        save: str,
+        *,
+        data: Path | str = "",
+        batch_size: int = 32,
+        device: str = "auto",
+    ) -> Averaged:
+        """The mean of the weights of several fine-tunes of one checkpoint (a uniform "model soup"),
+        kept as the checkpoint ``save``. Its figures are not known: `evaluate` measures it.
+
+        Args:
+            names: The checkpoints: of one network, with the same classes and preprocessing.
+            save: Name of the result.
+            data: Images that they were trained on, with labels or without: where their batch norms
+                have statistics of their own, these are taken anew.
+            batch_size: Images that run at once.
+            device: ``auto``, ``cpu``, ``cuda:1``, …
+
+        Raises:
+            InvalidOption: They are not alike, do not derive from one checkpoint, or ``data`` is
+                needed or has no effect.
+            InvalidData: An image cannot be read.
+        """
+        from zoo.finetune.preflight import check_batches, check_device
+
+        check_device(device)
+        check_batches(batch_size, None)
+        from zoo.finetune.average import average
+
+        return average(
+            self.workspace,
+            list(names),
+            Reference.parse(save),
+            data=str(data),
+            batch_size=batch_size,
+            device=device,
+            progress=self.progress,
         )
 
     def load(self, name: str, *, device: str = "cpu", merged: bool = True) -> nn.Module:

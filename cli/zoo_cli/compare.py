@@ -14,6 +14,7 @@ import click
 from zoo.domain.recipe import chosen
 from zoo.domain.task import COUNTS, SCORE, is_count
 from zoo_cli.command import PATH, command, flag, open_zoo
+from zoo_cli.errors import raise_last
 from zoo_cli.output import (
     FOUND,
     brief,
@@ -98,6 +99,8 @@ def print_compared(found: Compared) -> None:
         note(f"no recipe is known of {', '.join(missing)}")
     elif not recipes:
         note("recipes do not differ")
+    if any("-" in values for _, values in figures):
+        note("a figure that is -: not measured here (zoo evaluate NAME DATA)")
     if any(len(column.names) > 1 for column in found.columns):
         note("mean ± standard deviation over the seeds; (…): 95% interval of one")
     for remark in found.remarks:
@@ -145,9 +148,7 @@ def _figure(name: str, figure: Figure | None) -> str:
         return f"{figure.value:.0f}"
     if figure.std is not None:
         return f"{figure.value:.3f} ± {figure.std:.3f}"
-    if figure.stated:
-        return f"{figure.value:.3f} (stated)"
-    return brief(figure.value, figure.low, figure.high)
+    return brief(figure.value, figure.low, figure.high) + figure.remark
 
 
 @command()
@@ -298,10 +299,7 @@ def _identify_folder(folder: Path, *, as_json: bool) -> None:
             name = clean(one.file.relative_to(folder))
             wide = max(wide, len(name))
             click.echo(f"{name:{wide}}  {clean(_in_a_line(one))}")
-    for error in bad[:-1]:  # the last one ends the command
-        note(clean(str(error)))
-    if bad:
-        raise bad[-1]
+    raise_last(bad)
 
 
 def _in_a_line(found: Identified) -> str:

@@ -160,8 +160,8 @@ def protect(name: str, off: bool, remote: str | None, as_json: bool) -> None:
 def deprecate(name: str, why: str, off: bool, remote: str | None, as_json: bool) -> None:
     """Say that a name is to be used no more, and WHY.
 
-    Whoever pulls it from here, or from the remote --at, is told, and zoo show says it. It can still
-    be used. The next version that the name moves to is not deprecated.
+    Whoever pulls it from here, or from the remote --at, is told; zoo show, ls and search say it. It
+    can still be used. The next version that the name moves to is not deprecated.
 
     \b
     Examples:
@@ -239,7 +239,7 @@ def prune(
     elif done:
         click.echo(f"deleted {plural(len(plan.doomed), 'file')}, {size(plan.bytes)}")
     elif plan.doomed:
-        note("nothing was deleted; --yes deletes")
+        note("nothing was deleted" + "; --yes deletes" * (not dry_run))
 
 
 def _show(plan: PrunePlan, keep: float, grace: float, *, every: bool) -> None:

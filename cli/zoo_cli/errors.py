@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from errno import ENAMETOOLONG
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import click
 
 from zoo import errors as e
 from zoo.domain.plain import Json
+from zoo_cli.output import note
 
-__all__ = ["STATUS", "Failure", "codes", "failure"]
+__all__ = ["STATUS", "Failure", "codes", "failure", "raise_last", "tell"]
 
 STATUS = {"usage": 2, "interrupted": 130}
 """The exit status of a code, where it is not 1."""
@@ -63,6 +64,22 @@ def failure(error: BaseException) -> Failure:
         where = f": {error.filename}" if error.filename else ""
         return Failure(code="os_error", message=f"{error.strerror or error}{where}")
     raise TypeError(f"not an error that ends a command: {error!r}")
+
+
+def tell(failed: Failure) -> None:
+    """Say on stderr what a command failed of."""
+    for line in str(failed).splitlines():
+        note(line)
+
+
+def raise_last(errors: Sequence[e.ZooError]) -> None:
+    """Tell of all errors alike, if there are any: the last one ends the command."""
+    if not errors:
+        return
+    *failed, last = map(failure, errors)
+    for each in failed:
+        tell(replace(each, hint="") if each.hint == last.hint else each)  # a hint once
+    raise errors[-1]
 
 
 def codes() -> Iterator[tuple[str, int, str]]:

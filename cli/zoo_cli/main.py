@@ -38,9 +38,9 @@ from zoo_cli import (
     use,
 )
 from zoo_cli.command import HOME
-from zoo_cli.errors import STATUS, failure
+from zoo_cli.errors import STATUS, failure, tell
 from zoo_cli.launch import in_turn
-from zoo_cli.output import note, print_error, readers_may_leave, warnings_noted
+from zoo_cli.output import print_error, readers_may_leave, warnings_noted
 
 __all__ = ["cli", "main", "program"]
 
@@ -49,13 +49,16 @@ SECTIONS = {
     "Start": "init clone index demo",
     "Look up": "search ls show tree log best list-arch compare diff identify ui",
     "Share": "pull push fetch remote login logout tag mv sign signatures import edit export serve",
-    "Fine-tune and use": "rank advise finetune rerun runs evaluate bench predict features adapt",
+    "Fine-tune and use": (
+        "rank advise finetune rerun runs evaluate bench predict features adapt average"
+    ),
     "Maintain": "verify prune repack reindex delete protect deprecate trust signers plugins",
 }
 """All commands, as they are listed."""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
 """Other names of commands, which people try."""
 WORDS = {
+    "average": "soup merge",
     "bench": "benchmark latency speed",
     "delete": "remove",
     "delete --restore": "restore undelete",
@@ -208,8 +211,7 @@ def _tell(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        for line in str(failed).splitlines():
-            note(line)
+        tell(failed)
     return STATUS.get(failed.code, 1)
 
 

@@ -133,7 +133,7 @@ def repack(remote: str, smallest: bool, yes: bool, dry_run: bool, as_json: bool)
         if as_json:
             print_json({"repacked": False, **plan.to_json()})
         elif plan.pairs:
-            note("nothing was changed; --yes repacks")
+            note("nothing was changed" + "; --yes repacks" * (not dry_run))
         return
     done = zoo.repack(remote, smallest=smallest)
     if as_json:

@@ -210,7 +210,7 @@ def rm(
     elif done:
         click.echo(f"removed {plural(len(plan.runs), 'run')}, {size(plan.bytes)}")
     elif plan.runs:
-        note("nothing was removed; --yes removes")
+        note("nothing was removed" + "; --yes removes" * (not dry_run))
 
 
 def _removal(plan: Removal) -> None:

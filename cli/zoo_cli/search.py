@@ -190,13 +190,13 @@ def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[st
         field: show for field, show in EXTRA.items() if re.search(rf"\b{field}\b", asked)
     }
     if re.search(r"\baccuracy\b", asked):
-        shown["accuracy"] = lambda row: _metric(row, "accuracy")
+        shown["accuracy"] = _accuracy
     if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
         shown |= COMPARED
     asked_for = dict.fromkeys(MEASURE.findall(asked))
     metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
     table(
-        [*map(str.upper, shown), *metrics],
+        [*map(_title, shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
             for row in found
@@ -257,6 +257,17 @@ def _score(row: SearchResult) -> str:
     return _metric(row, "accuracy")
 
 
+def _title(field: str) -> str:
+    """What is above a column. Only top1 is in per cent, as published; figures of zoo are shares."""
+    return "TOP1%" if field == "top1" else field.upper()
+
+
+def _accuracy(row: SearchResult) -> str:
+    """Its accuracy; where each label is right or not by itself, that is said."""
+    labels = SCORE["multi-label"] in row.metrics
+    return _metric(row, "accuracy") + " of labels" * labels
+
+
 def _top1(row: SearchResult) -> str:
     """Published accuracy; with ``@`` the image size, where that is not the input's."""
     if "top1" not in row.metrics:
@@ -267,7 +278,7 @@ def _top1(row: SearchResult) -> str:
 
 
 USUAL: dict[str, Callable[[SearchResult], str]] = {
-    "name": lambda row: row.name,
+    "name": lambda row: row.name + " (deprecated)" * bool(row.deprecated),
     "params": lambda row: count(row.params),
     "macs": lambda row: count(int(row.metrics["macs"])) if "macs" in row.metrics else NONE,
     "input": lambda row: "x".join(map(str, row.input_size[1:])) if row.input_size else NONE,
@@ -306,7 +317,7 @@ LEAST_FIRST = (
     "UPDATED",
     "FROZEN",
     "LOSS",
-    "TOP1",
+    "TOP1%",
     "ACCURACY",
 )
 """Columns that make room on a narrow terminal, and are left out where they tell nothing."""
@@ -412,7 +423,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
             | {"here": lambda row: "yes" if row.pulled else ", ".join(row.remotes) or NONE}
         )
         table(
-            [*map(str.upper, shown)],
+            [*map(_title, shown)],
             [[tell[field](row) for field in shown] for row in found.weights],
             LEAST_FIRST,
         )

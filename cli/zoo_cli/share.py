@@ -17,7 +17,8 @@ from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, with_intervals
 from zoo.domain.words import plural, some
 from zoo.errors import InvalidOption, InvalidReference, UnknownName, Unsigned
-from zoo_cli.command import PATH, command, flag, open_zoo, said_option
+from zoo_cli.command import PATH, command, flag, open_zoo, quiet_option, said_option
+from zoo_cli.errors import raise_last
 from zoo_cli.output import clean, moved, note, print_json, result, size, table
 
 if TYPE_CHECKING:
@@ -124,11 +125,7 @@ def pull(
         told.append(done.to_json())
     if as_json and (several or told):
         print_json(told if several else told[0])
-    for unsigned in refused[:-1]:  # the last one ends the command
-        for line in str(unsigned).splitlines():
-            note(line)
-    if refused:
-        raise refused[-1]
+    raise_last(refused)
 
 
 def _check_pull(name: str, remote: str | None, source: str | None) -> None:
@@ -286,7 +283,7 @@ def _show_pushed(done: Pushed, name: str) -> None:
         change = done.published.change
         lines = ("what was there is replaced", *change.lines) if change else ()
         result(name, done.manifest, f"to {done.to}: commit {done.published.revision}", *lines)
-    if done.warning:
+    if done.warning and not (done.copied and not done.copied.sent_bytes):  # else it was told
         note(f"WARNING: {done.ref or name}: {done.warning}")
     if done.only_zoo:
         note(f"clients of the model hub do not load it, for {done.only_zoo}; zoo pull does")
@@ -423,6 +420,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     help="With another format: images, or a folder of them, on which the file is compared with the "
     "checkpoint; several times for more. Noise if there are none.",
 )
+@quiet_option
 def export(
     name: str,
     folder: Path,
@@ -433,6 +431,7 @@ def export(
     onnx: bool,
     int8: str | None,
     images: tuple[Path, ...],
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
@@ -461,18 +460,19 @@ def export(
     """
     form = "onnx" if onnx else form
     _check_export(form, adapter=adapter, signed=signed, all_files=all_files, int8=int8)
+    zoo = open_zoo(quiet=quiet)
     if signed:
-        _export_signed(name, folder, all_files=all_files, as_json=as_json)
+        _export_signed(zoo, name, folder, all_files=all_files, as_json=as_json)
         return
     if int8 is not None:
-        _quantize(name, folder, int8, images, as_json=as_json)
+        _quantize(zoo, name, folder, int8, images, as_json=as_json)
         return
     if form != "safetensors":
-        _convert(name, folder, form, images, as_json=as_json)
+        _convert(zoo, name, folder, form, images, as_json=as_json)
         return
     if images:
         raise InvalidOption("--images is for --format onnx, openvino and pt2")
-    done = open_zoo().export(name, folder, all_files=all_files, adapter=adapter)
+    done = zoo.export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
     if as_json:
         print_json(done.to_json())
@@ -495,8 +495,8 @@ def _check_export(
         raise InvalidOption("--int8 is for --format onnx")
 
 
-def _export_signed(name: str, folder: Path, *, all_files: bool, as_json: bool) -> None:
-    done = open_zoo().export_signed(name, folder, all_files=all_files)
+def _export_signed(zoo: Zoo, name: str, folder: Path, *, all_files: bool, as_json: bool) -> None:
+    done = zoo.export_signed(name, folder, all_files=all_files)
     if as_json:
         print_json(done.to_json())
         return
@@ -507,9 +507,9 @@ def _export_signed(name: str, folder: Path, *, all_files: bool, as_json: bool) -
 
 
 def _convert(
-    name: str, folder: Path, form: Format, images: tuple[Path, ...], *, as_json: bool
+    zoo: Zoo, name: str, folder: Path, form: Format, images: tuple[Path, ...], *, as_json: bool
 ) -> None:
-    done = open_zoo().convert(name, folder, format=form, images=images)
+    done = zoo.convert(name, folder, format=form, images=images)
     if as_json:
         print_json(done.to_json())
         return
@@ -537,9 +537,9 @@ def _tell_of_check(done: Converted) -> None:
 
 
 def _quantize(
-    name: str, folder: Path, data: str, images: tuple[Path, ...], *, as_json: bool
+    zoo: Zoo, name: str, folder: Path, data: str, images: tuple[Path, ...], *, as_json: bool
 ) -> None:
-    done = open_zoo().quantize(name, folder, data, images=images)
+    done = zoo.quantize(name, folder, data, images=images)
     if as_json:
         print_json(done.to_json())
         return

@@ -1,4 +1,4 @@
-"""zoo predict, features, adapt: use a checkpoint on images, or in another form."""
+"""zoo predict, features, adapt, average: use a checkpoint on images, or in another form."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from zoo_cli.command import (
     tell_if_deprecated,
     tta_option,
 )
+from zoo_cli.errors import raise_last
 from zoo_cli.output import clean, moved, note, print_json, print_json_list, result, size
 from zoo_cli.recipe_options import opening_options
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from zoo.backbones.predict import Prediction
     from zoo.backbones.predicted import PredictionsFile
 
-__all__ = ["adapt", "features", "predict"]
+__all__ = ["adapt", "average", "features", "predict"]
 
 OF_TABLES = ("resume", "batch_size", "workers", "device", "on", "force")
 """Options of predict that go with --out."""
@@ -80,6 +81,7 @@ NO_HEAD = (
 )
 @shared_device_option
 @on_option
+@flag("--skip-bad", help="Skip and count images that cannot be read.")
 @flag("--force", help="Replace the file if it exists, or begin anew what was cut off.")
 @quiet_option
 def predict(
@@ -89,6 +91,7 @@ def predict(
     explain: Path | None,
     output: str | None,
     no_calibration: bool,
+    skip_bad: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -98,7 +101,7 @@ def predict(
     Of a folder, all images in it and below are taken; what is hidden is left out. Of a table
     (.csv, .tsv, .parquet), those that its rows name. Each line is
     printed as soon as it is known. An image that cannot be read is told, the others go on, and the
-    exit status is 1.
+    exit status is 1; with --skip-bad, such images are counted, and it is 0 if any could be read.
 
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
@@ -128,6 +131,7 @@ def predict(
       zoo predict team/flowers photo.jpg --explain why.png --class rose
       zoo predict team/flowers photos/ --abstain-at 0.99
       zoo predict team/flowers photos/ --tta flip
+      zoo predict team/flowers photos/ --skip-bad
     """
     _check_asked(images, out, explain, output)
     of_tables = {each: options.pop(each) for each in OF_TABLES}
@@ -138,18 +142,18 @@ def predict(
         written = zoo.write_predictions(name, images, out, **of_tables, **options)
         if written.images > written.unreadable:
             _tell_trust(zoo, name, options["abstain_at"], calibrated=written.calibrated)
-        _tell_written(written, as_json=as_json)
+        _tell_written(written, skip_bad=skip_bad, as_json=as_json)
         return
     if explain:  # first: a class that it has not, or a picture that is there, ends it
         _draw(zoo, name, images[0], output, explain, options["max_pixels"], of_tables["force"])
     predictions = zoo.predictions(name, images, bad=bad, **options)
-    predictions = _told(zoo, name, predictions, options["abstain_at"])
+    predictions = _told(zoo, name, predictions, options["abstain_at"], bad if skip_bad else [])
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
         for prediction in predictions:
             click.echo(_likely(prediction))
-    _tell_bad(bad)
+    raise_last(bad)
 
 
 def _draw(
@@ -183,7 +187,7 @@ def _check_asked(
         raise click.UsageError("--explain goes with one image, and without --out.")
 
 
-def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
+def _tell_written(written: PredictionsFile, *, skip_bad: bool, as_json: bool) -> None:
     if as_json:
         print_json(written.to_json())
     else:
@@ -192,7 +196,9 @@ def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
             problems = f", {written.unreadable:,} of them with a problem" * bool(written.unreadable)
             images = f"already complete, {plural(written.images, 'row')}{problems}"
         click.echo(f"{clean(written.path)}  {images}")
-    if written.unreadable and not written.already:  # whoever wrote it was told
+    if skip_bad and written.images > written.unreadable:
+        _note_skipped(written.unreadable)
+    elif written.unreadable and not written.already:  # whoever wrote it was told
         raise InvalidImage(
             written.path,
             f"{written.unreadable:,} of {plural(written.images, 'image')} cannot be read; the "
@@ -201,14 +207,27 @@ def _tell_written(written: PredictionsFile, *, as_json: bool) -> None:
 
 
 def _told(
-    zoo: Zoo, name: str, predictions: Iterable[Prediction], abstain_at: float | None
+    zoo: Zoo,
+    name: str,
+    predictions: Iterable[Prediction],
+    abstain_at: float | None,
+    skipped: list[InvalidImage],
 ) -> Iterator[Prediction]:
-    """The predictions; when they are through, if there were any, what they are worth."""
+    """The predictions; when they are through, if there were any, what they are worth, and how many
+    images were ``skipped``, which is no error then.
+    """
     one = None
     for one in predictions:
         yield one
     if one is not None:
         _tell_trust(zoo, name, abstain_at, calibrated=one.calibrated)
+        _note_skipped(len(skipped))
+        skipped.clear()
+
+
+def _note_skipped(bad: int) -> None:
+    if bad:
+        note(f"{plural(bad, 'bad image')} left out")
 
 
 def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bool) -> None:
@@ -233,13 +252,6 @@ def _tell_trust(zoo: Zoo, name: str, abstain_at: float | None, *, calibrated: bo
                 f"WARNING: so few images cannot show {abstain_at:g}, and images of another source "
                 "are answered worse; leave out what is unlike the training images, too"
             )
-
-
-def _tell_bad(bad: Sequence[InvalidImage]) -> None:
-    for error in bad[:-1]:  # the last one ends the command
-        note(str(error))
-    if bad:
-        raise bad[-1]
 
 
 def _likely(prediction: Prediction) -> str:
@@ -341,3 +353,44 @@ def adapt(name: str, new: str, image_size: str | None, as_json: bool, **how: Any
             f"from {name}: {size(adapted.nbytes)}, {present}",
             *(line.format(adapted.ref) for line in NO_HEAD if adapted.headless),
         )
+
+
+@command(extra="--as")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--as", "save", required=True, metavar="NEW", help="Keep the mean under this name.")
+@click.option(
+    "--data",
+    default="",
+    metavar="DATA",
+    help="Images that they were trained on, with labels or without. Where their batch norms have "
+    "statistics of their own, these are taken anew.",
+)
+@batch_size_option
+@device_option
+@quiet_option
+def average(names: tuple[str, ...], save: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Keep the mean of the weights of several fine-tunes as NEW.
+
+    That is a uniform "model soup" (Wortsman et al., 2022): of fine-tunes of one checkpoint, with
+    other seeds or recipes, the mean is often better than each, and costs no more to run. They are
+    of one network, and have the same classes and preprocessing. What the mean is worth, zoo
+    evaluate tells.
+
+    \b
+    Examples:
+      zoo average team/flowers:seed-0 team/flowers:seed-1 --as team/soup
+      zoo average team/a team/b team/c --as team/soup --data flowers/train
+    """
+    done = open_zoo(quiet=quiet).average(names, save, **options)
+    if as_json:
+        print_json(done.to_json())
+        return
+    norms = f"statistics of {plural(done.batch_norms, 'batch norm')} taken anew"
+    result(
+        done.ref,
+        done.manifest,
+        *moved(done.ref, done.moved_from, done.change),
+        f"mean of {plural(len(done.parents), 'checkpoint')}",
+        *([f"{norms} from {plural(done.images, 'image')}"] if done.images else []),
+        f"not measured yet: zoo evaluate {done.ref} DATA",
+    )

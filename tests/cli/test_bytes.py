@@ -516,7 +516,9 @@ def test_nan_is_imported_and_said(mine: Family, tmp_path: Path) -> None:
     assert "all sound" in done.out
     assert typed("show", "team/x").out.count("NaN or infinite") == 1  # the manifest says it
     said = "WARNING: team/x: NaN or infinite values in head.bias, head.weight\n"
-    assert said in typed("push", BASE, "team/x", "--to", tmp_path / "far").err, "of which it is"
+    again = ("push", BASE, "team/x", "--to", tmp_path / "far")
+    assert said in typed(*again).err, "of which it is"
+    assert "WARNING" not in typed(*again, "team/x:main").err, "what is there was told"
 
 
 def test_several_names_are_pushed_at_once_and_none_if_one_has_a_slip(

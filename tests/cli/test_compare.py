@@ -137,7 +137,10 @@ def test_best_and_list_arch(run: Run) -> None:
     missing = run("best", "--dataset", "nothing")
     assert (missing.code, missing.out) == (1, "")
     assert "zoo search" in missing.err
+    run("deprecate", TUNED, "use another").done()
     listed = run("list-arch", "tf_efficientnet_lite0").out.splitlines()
+    assert "TOP1%" in listed[0].split()
+    assert any(line.startswith(f"{TUNED} (deprecated) ") for line in listed)
     assert [line.split()[0] for line in listed] == ["NAME", TUNED, BASE]
     assert run("list-arch", "resnet5*").out.splitlines()[1].split()[:2] == ["resnet50", "timm"]
 

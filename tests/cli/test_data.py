@@ -129,7 +129,7 @@ def test_columns_of_0_and_1_and_of_numbers(small: Run, flat: Path) -> None:
     precision = row["metrics"]["mean_average_precision"]
     assert f"{precision:.4f} mAP" in small("ls", "name:team/tags").out
     asked = small("search", "name:team/tags", "metric.accuracy>=0").done().out
-    assert f"{row['metrics']['accuracy']:.4f}" in asked
+    assert f"{row['metrics']['accuracy']:.4f} of labels" in asked
     assert "mAP" not in asked
     one = table(flat / "o.csv", "image,odd", [(n, int(k) % 2) for n, k in names(flat)])
     assert labels(one) == (["odd"], [36, 1])

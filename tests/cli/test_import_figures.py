@@ -39,6 +39,13 @@ def test_a_figure_of_a_file_is_listed_as_one(empty: Run) -> None:
     torch.save({"arch": NET, "accuracy": 0.75, "state_dict": weights(1)}, "net.pth")
     empty("import", "net.pth", "--as", "team/net").done()
     assert "0.7500 (not measured here)" in empty("ls").out
+    torch.save({"arch": NET, "state_dict": weights(2)}, "other.pth")
+    empty("import", "other.pth", "--as", "team/other").done()
+    said = empty("compare", "team/net", "team/other").done()
+    row = next(line for line in said.out.splitlines() if line.startswith("accuracy"))
+    assert row.split(maxsplit=1)[1].split("  ") == ["0.750 (not measured here)", "-"]
+    assert "a figure that is -: not measured here" in said.err
+    assert "not measured" not in empty("compare", "team/other", "team/other").err
 
 
 def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:

@@ -98,6 +98,9 @@ def test_both_are_printed_side_by_side(probed: Run, few: Path) -> None:
     assert (floats.split()[0], whole.split()[0]) == ("fp32", "int8")
     assert verdict.endswith("no difference can be seen")
     assert "operators in eight bits" in said.err
+    assert "int8 on " in said.err
+    quiet = probed(*("export", "team/probed", "again", *LINE[3:], few, "--quiet")).done()
+    assert "int8 on " not in quiet.err
 
 
 def test_what_has_no_training_images_is_refused(probed: Run, few: Path) -> None:

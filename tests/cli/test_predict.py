@@ -96,12 +96,24 @@ def test_it_agrees_with_image_by_image(run: Run, home: Path, photos: Path) -> No
         shares = [float(row[f"probability_{at}"]) for at in (1, 2, 3)]
         assert shares == pytest.approx(one["probabilities"], abs=1e-4)
     assert len({row["class_1"] for row in fine}) > 3
+    skipped = run("predict", BASE, photos, *out, "--force", "--skip-bad").done()
+    assert skipped.err == "2 bad images left out\n"
     text, torn = (row for row in rows if row["problem"])
     assert text["path"].endswith("05 bad.png")
     assert text["problem"] == "is not a readable image"
     assert torn["path"].endswith(ODD)
     assert torn["problem"].startswith("cannot be read: ")
     assert not any(text[f"class_{at}"] or torn[f"probability_{at}"] for at in (1, 2, 3))
+
+
+def test_bad_images_are_told_alike_or_counted(small: Run, photos: Path) -> None:
+    asked = ("predict", NET, photos / "0" / "00.jpg", "gone.png", photos / "0" / "05 bad.png")
+    said = small(*asked).refused("error: gone.png: no such file")
+    assert said.err.count("error: ") == 2
+    counted = small(*asked, "--skip-bad").done()
+    assert len(counted.out.splitlines()) == 1
+    assert counted.err.endswith("\n2 bad images left out\n")
+    small("predict", NET, "gone.png", "--skip-bad").refused("error: gone.png: no such file")
 
 
 def test_it_is_cut_off_and_goes_on(small: Run, photos: Path) -> None:

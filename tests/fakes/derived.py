@@ -56,9 +56,9 @@ def derive(workspace: Workspace, base: str, name: str, values: Tensors, **known:
     made = replace(
         manifest,
         weights=(store_weights(workspace.store, values),),
-        head=Head(kind="linear", num_classes=10),
-        classes=tuple(map(str, range(10))),
         **{
+            "head": Head(kind="linear", num_classes=10),
+            "classes": tuple(map(str, range(10))),
             "provenance": {"source": "finetune"},
             "parents": (Parent(manifest=parent, relation="finetune", ref=base),),
             "ancestors": {parent: manifest.parents} if manifest.parents else {},

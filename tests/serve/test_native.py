@@ -27,6 +27,7 @@ from zoo.errors import (
     Unsupported,
     WouldReplace,
 )
+from zoo.exchange import sharing
 from zoo.logins import ServerUrl, forget_token, keep_token
 from zoo.reflog import append_after
 from zoo.serve.hub import reach
@@ -209,8 +210,9 @@ def test_names_move_as_roles_and_tokens_allow(
     mine, _ = zoos
     login(team, "ann", "append")
     first = add_checkpoint(mine, "lab/net", tensors(1))
-    with pytest.raises(Forbidden, match="role of writer in lab/net"):
-        push(mine, "lab/net", team.url)
+    with pytest.raises(Forbidden, match="role of writer in lab/net") as refused:
+        sharing.push(mine, "lab/net", team.url)
+    assert refused.value.advice == "send it under a name that you may move: push --as NAME"
     login(team, "ann", "read")
     with pytest.raises(Forbidden, match=r"role of writer .*; and this token is to read only"):
         push(mine, "lab/net", team.url)

@@ -231,14 +231,19 @@ class Manifest:
         tensors = sum(len(file.tensors) for file in self.weights)
         return f"<Manifest of {self.backbone.architecture}: {classes}, {tensors} tensors>"
 
-    def descending(self, base: Manifest, parent: Parent) -> Self:
-        """The same with one parent, whose manifest is ``base``, and the lineage of that."""
-        further = {parent.manifest: base.parents} if base.parents else {}
-        ancestors = {**base.ancestors, **further}
-        line = len(ancestors) < NESTED and all(len(found) == 1 for found in ancestors.values())
-        return replace(
-            self, parents=(parent,), ancestors=ancestors, format=FORMAT if line else FLAT
-        )
+    def descending(self, base: Manifest, parent: Parent, *others: tuple[Manifest, Parent]) -> Self:
+        """The same with one parent, whose manifest is ``base``, and perhaps ``others``, and the
+        lineage of these.
+        """
+        bases = ((base, parent), *others)
+        ancestors: dict[Digest, tuple[Parent, ...]] = {}
+        for known, each in bases:
+            ancestors |= known.ancestors
+            ancestors |= {each.manifest: known.parents} if known.parents else {}
+        parents = tuple(each for _, each in bases)
+        short = len(ancestors) < NESTED
+        line = short and all(len(found) == 1 for found in (parents, *ancestors.values()))
+        return replace(self, parents=parents, ancestors=ancestors, format=FORMAT if line else FLAT)
 
     def ancestry(self) -> set[Digest]:
         """The identities of its parents, theirs, and so on to the roots; of those that are only

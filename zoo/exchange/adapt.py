@@ -34,7 +34,7 @@ from zoo.store.files import add_weights
 from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
 
-__all__ = ["Adapted", "adapt", "check_runs"]
+__all__ = ["Adapted", "adapt", "check_runs", "described_anew"]
 
 SEED = 0
 """A new head's first weights are the same each time."""
@@ -141,23 +141,32 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         both = replace(both, num_classes=head.num_classes)
     elif surgery.truncate:
         head, both = m.Head(kind="native", num_classes=0), replace(both, num_classes=None)
-    stated = base.provenance.get("preprocessing", "")
-    guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
-    guessed |= {key: text for key, text in base.provenance.items() if key == m.GUESSED}
     return replace(
-        base,
+        described_anew(base, "surgery"),
         backbone=replace(base.backbone, options=both.to_options()),
         head=head or base.head,
         preprocessing=adapted_preprocessing(
             base.preprocessing, surgery.image_size, surgery.channels
         ),
         classes=() if head else base.classes,
+    )
+
+
+def described_anew(base: Manifest, source: str) -> Manifest:
+    """The manifest of other weights that are made of a checkpoint's: nothing that is said of its
+    own, but what its preprocessing is guessed by.
+    """
+    stated = base.provenance.get("preprocessing", "")
+    guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
+    guessed |= {key: text for key, text in base.provenance.items() if key == m.GUESSED}
+    return replace(
+        base,
         weights=(),
         files=(),
         recipe=None,
         freeze=None,
         metrics={},
-        provenance={"source": "surgery", **guessed},
+        provenance={"source": source, **guessed},
         created=None,
     )
 

@@ -150,7 +150,7 @@ def _architecture(
     listed = plugins.architectures(plugin)
     if architecture in listed:
         return describe(registry, plugin, architecture)
-    near = [f"{plugin}/{each}" for each in _near(architecture, listed)]
+    near = [f"{plugin}/{each}" for each in near_names(architecture, listed)]
     known = unknown.near if isinstance(unknown, UnknownName) else ()
     raise UnknownName("checkpoint or architecture", name, (*known, *near)[:4])
 
@@ -168,7 +168,7 @@ def _of_any(registry: Registry, name: str) -> Hierarchy:
     if failure:
         raise failure
     listed = sorted({each for plugin in plugins.names(GROUP) for each in _listed(plugin)})
-    near = list(dict.fromkeys([*near, *_near(name, listed)])) or registry.near(name)
+    near = list(dict.fromkeys([*near, *near_names(name, listed)])) or registry.near(name)
     raise UnknownName("checkpoint or architecture", name, near)
 
 
@@ -182,10 +182,6 @@ def _having(registry: Registry, name: str) -> Iterator[str]:
     yield from (plugin for plugin in installed if plugin not in known and name in _listed(plugin))
     if ":" in name and PATHS not in known:
         yield PATHS
-
-
-def _near(name: str, listed: Sequence[str]) -> list[str]:
-    return near_names(name, listed)
 
 
 def _listed(plugin: str) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zoo.domain.change import Change
@@ -15,7 +16,14 @@ from zoo.domain.plain import Json
 from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result, plain
-from zoo.errors import InvalidOption, InvalidReference, Unsigned, ZooError
+from zoo.errors import (
+    Forbidden,
+    InvalidOption,
+    InvalidReference,
+    Protected,
+    Unsigned,
+    ZooError,
+)
 from zoo.lookup.details import warning_of
 from zoo.transfer import sync
 from zoo.transfer.signed import check_published
@@ -254,9 +262,14 @@ def push(
         return Pushed(manifest=done.manifest, to=address, published=done, warning=told)
     if private:
         raise InvalidOption("--private is for hf:// only")
-    ref, copied = sync.push(
-        workspace, name, to, save=save, force=force, smallest=smallest, note=note, progress=progress
-    )
+    send = partial(sync.push, workspace, name, to, save=save, force=force)
+    try:
+        ref, copied = send(smallest=smallest, note=note, progress=progress)
+    except (Forbidden, Protected) as error:
+        if isinstance(error, Protected) or not error.mend:  # else it is no matter of the name
+            other = "send it under a name that you may move: push --as NAME"
+            error.hint = f"{error.advice}\nor {other}" if error.advice else other
+        raise
     return _pushed(workspace, to, ref, copied)
 
 

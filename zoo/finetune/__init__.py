@@ -4,6 +4,7 @@ What imports what, from the top down:
 
 run          prepare, probe, train, blend, conclude; and resume where a run was cut off
 conclude     measure on the test images and publish
+average      the mean of the weights of several fine-tunes
 calibration  what the validation images tell of its answers
 strategies/  what comes before and after training: probes, the choice of a depth, blends
 loop/        train: forward, backward, step, average; evaluate, keep the best, save the state

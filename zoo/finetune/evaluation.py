@@ -421,9 +421,16 @@ def model_of(workspace: Workspace, name: str) -> Model:
     _, digest = workspace.names.resolve(name)
     manifest = workspace.store.manifest(digest)
     if not manifest.head.num_classes:
-        raise Unsupported(f"{name} has no head: it names no classes, and cannot be measured")
+        says = f"{name} has no head: it names no classes, and cannot be measured"
+        raise Unsupported(says, hint=_probe(name))
     kept = calibration_of(workspace.store, manifest)
     return Model(name, digest, manifest, (kept and kept.temperature) or 1.0)
+
+
+def _probe(name: str) -> str:
+    """What helps where a checkpoint is not for the classes at hand."""
+    fit = f"zoo finetune {name} --strategy probe --data FOLDER --save NEW"
+    return f"fit it a head for your classes: {fit}"
 
 
 def _guessed(model: Model) -> list[str]:
@@ -530,7 +537,8 @@ def matched_of(model: Model, dataset: Dataset) -> MatchedImages:
         raise InvalidData(
             dataset.spec,
             [f"none of its classes is one of {model.name}: it has {here}, …; the other {there}, …"],
-            hint=f"names may differ in case, '_' and '-'; zoo show {model.name} --all lists them",
+            hint=f"names may differ in case, '_' and '-'; zoo show {model.name} --all lists them\n"
+            f"or {_probe(model.name)}",
         )
     return matched
 

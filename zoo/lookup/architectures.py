@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.domain.query import Query
 from zoo.domain.result import Result
 from zoo.errors import UnknownName
+from zoo.lookup.ref_status import with_deprecations
 from zoo.registry import SearchResult
 from zoo.workspace import Workspace
 
@@ -48,5 +49,5 @@ def architectures(workspace: Workspace, pattern: str = "*") -> Architectures:
         raise UnknownName("architecture", pattern, near)
     exact = any(known.architecture == pattern for known in found)
     query = Query(architecture=pattern, limit=MOST)
-    weights = workspace.registry.search(query) if exact else ()
+    weights = with_deprecations(workspace, workspace.registry.search(query)) if exact else ()
     return Architectures(architectures=tuple(found), weights=tuple(weights))

@@ -20,7 +20,7 @@ from zoo.errors import InvalidReference, UnknownName
 from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.edited import children
 from zoo.lookup.license import Terms, terms
-from zoo.lookup.ref_status import at_remotes
+from zoo.lookup.ref_status import at_remotes, why_deprecated
 from zoo.lookup.units import adapted_units
 from zoo.store.manifests import manifest_if_any
 from zoo.store.not_finite import NOT_FINITE, known_not_finite
@@ -220,14 +220,9 @@ def details(workspace: Workspace, name: str) -> Details:
         terms=terms(workspace, str(ref or digest), manifest),
         unknown=manifest.unknown,
         unproven=_unproven(manifest),
-        deprecated=_deprecated(workspace, ref),
+        deprecated=why_deprecated(workspace, ref) if ref else "",
         not_finite="" if found == manifest.provenance.get("warning") else found,
     )
-
-
-def _deprecated(workspace: Workspace, ref: Reference | None) -> str:
-    newest = workspace.store.read_ref(ref) if ref else None
-    return newest.deprecated if newest and not newest.deleted else ""
 
 
 def warning_of(workspace: Workspace, digest: Digest) -> str:

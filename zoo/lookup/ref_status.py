@@ -26,7 +26,14 @@ from zoo.store.listing import read_one
 from zoo.store.manifests import checkpoint_of
 from zoo.workspace import Workspace
 
-__all__ = ["Status", "at_remotes", "ref_status", "with_remotes"]
+__all__ = [
+    "Status",
+    "at_remotes",
+    "ref_status",
+    "why_deprecated",
+    "with_deprecations",
+    "with_remotes",
+]
 
 Status = Literal["same", "ahead", "behind", "diverged"]
 
@@ -72,6 +79,22 @@ def with_remotes(workspace: Workspace, found: Iterable[SearchResult]) -> list[Se
         if row.manifest and names[row.name] in there
         else row
         for row in rows
+    ]
+
+
+def why_deprecated(workspace: Workspace, ref: Reference) -> str:
+    """Why a name here is to be used no more; empty if it may be, or its log cannot be read."""
+    entry = read_one(workspace.store.read_ref, ref)
+    return entry.deprecated if isinstance(entry, RefEntry) and not entry.deleted else ""
+
+
+def with_deprecations(workspace: Workspace, found: Iterable[SearchResult]) -> list[SearchResult]:
+    """The same results, those that are here with why their names are to be used no more."""
+    return [
+        replace(row, deprecated=why_deprecated(workspace, Reference.parse(row.name)))
+        if row.pulled
+        else row
+        for row in found
     ]
 
 

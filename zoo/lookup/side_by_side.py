@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -20,7 +20,7 @@ from zoo.domain.plain import Json
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
 from zoo.domain.table import as_html
-from zoo.domain.task import SCORE
+from zoo.domain.task import SCORE, is_count
 from zoo.errors import InvalidOption, ZooError
 from zoo.lookup.reported import find_any
 from zoo.lookup.runs import CANDIDATES, Run
@@ -45,6 +45,7 @@ class Figure:
         std: The standard deviation over the seeds (with n - 1); None of one.
         seeds: Of how many it is.
         stated: Whether nobody measured it: people stated it.
+        elsewhere: Whether it was not measured here, but came with a file or a publisher.
     """
 
     value: float
@@ -53,13 +54,19 @@ class Figure:
     std: float | None = None
     seeds: int = 1
     stated: bool = False
+    elsewhere: bool = False
+
+    @property
+    def remark(self) -> str:
+        """Whose figure it is, if no zoo measured it; else empty."""
+        return " (stated)" if self.stated else " (not measured here)" * self.elsewhere
 
     def __str__(self) -> str:
         if self.std is not None:
             return f"{self.value:.4f} ± {self.std:.4f}"
         interval = self.low is not None and self.high is not None
         more = f" ({self.low:.4f} to {self.high:.4f})" if interval else ""
-        return f"{self.value:.4f}{' (stated)' if self.stated else more}"
+        return f"{self.value:.4f}{more}{self.remark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -189,7 +196,7 @@ def _checkpoint(workspace: Workspace, name: str, digest: Digest) -> _One:
         lineage=tuple(dict.fromkeys(name for name, _ in line)),
         found=tuple(dict.fromkeys(name for name, relation in line if relation == FOUND)),
         recipe=recipe,
-        metrics=_figures(metrics, manifest.stated_metrics),
+        metrics=_figures(metrics, manifest),
     )
     parents = ",".join(str(parent.manifest) for parent in manifest.parents)
     known = manifest.provenance
@@ -244,13 +251,18 @@ def _seeds(recipe: Mapping[str, object] | None) -> tuple[int, ...]:
     return (seed,) if isinstance(seed, int) else ()  # anybody may have written it
 
 
-def _figures(metrics: Mapping[str, float], stated: Collection[str] = ()) -> dict[str, Figure]:
+def _figures(metrics: Mapping[str, float], of: Manifest | None = None) -> dict[str, Figure]:
+    stated = of.stated_metrics if of else ()
+    # A training has a time. What has none was imported or pulled, with what its file says of it.
+    own = of.metrics if of and of.created is None else {}
     found = {}
     for name, value in metrics.items():
         kind, at, data = name.partition("@")
         if not (kind.endswith(ENDS) and kind.rpartition("_")[0] + at + data in metrics):
             low, high = (metrics.get(kind + end + at + data) for end in ENDS)
-            found[name] = Figure(value=value, low=low, high=high, stated=name in stated)
+            other = name in own and not is_count(name)
+            said = name in stated
+            found[name] = Figure(value=value, low=low, high=high, stated=said, elsewhere=other)
     return found
 
 

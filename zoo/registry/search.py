@@ -105,6 +105,7 @@ class SearchResult(Result):
         at_remotes: What remotes have under this name (`zoo.lookup.ref_status`).
         other_images: Whether its accuracy is of other images than that of most in a list of one
             data set (`zoo.lookup.measured`), so that the numbers do not compare.
+        deprecated: Why the name here is to be used no more (`zoo.lookup.ref_status`); else empty.
     """
 
     _COLUMNS: ClassVar = (
@@ -146,6 +147,7 @@ class SearchResult(Result):
     stated: tuple[str, ...] = ()
     at_remotes: tuple[AtRemote, ...] = ()
     other_images: bool = False
+    deprecated: str = ""
 
     @property
     def here(self) -> str:

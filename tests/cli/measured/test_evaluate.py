@@ -161,7 +161,8 @@ def test_names_that_differ_in_spelling_are_matched(
     assert (said["images"], said["unknown"], said["absent"]) == (24, {}, ["eel"])
     monkeypatch.delattr(evaluation, "predict")  # neither runs
     against = run("evaluate", "team/sea", spelled, "--against", A)
-    against.refused("none of its classes is one of team/a")
+    probe = "zoo finetune team/a --strategy probe --data FOLDER --save NEW"
+    against.refused("none of its classes is one of team/a", f"head for your classes: {probe}")
 
 
 def test_nothing_that_matches_is_refused(run: Run, other: Path, tmp_path: Path) -> None:
@@ -170,6 +171,9 @@ def test_nothing_that_matches_is_refused(run: Run, other: Path, tmp_path: Path) 
     run("evaluate", A, other).refused("none of its classes is one of team/a", "odd_one", "zoo show")
     run("evaluate", A, other, "--split", "validation").refused("it has no validation split")
     run("evaluate", A, tmp_path / "nothing").refused("cannot be used")
+    run("adapt", A, "team/cut", "--truncate", "layer3").done()
+    probe = "zoo finetune team/cut --strategy probe"
+    run("evaluate", "team/cut", other).refused("team/cut has no head", probe)
 
 
 def test_a_split_of_the_data(run: Run, tmp_path: Path, few: Path) -> None:

@@ -36,7 +36,7 @@ def test_seeds_are_one_column(run: Run, few: Path) -> None:
     own = run("show", "team/svm", "--json").json["metrics"]
     assert svm["metrics"]["accuracy"] == {
         "value": own["accuracy"], "low": own["accuracy_low"], "high": own["accuracy_high"],
-        "std": None, "seeds": 1, "stated": False,
+        "std": None, "seeds": 1, "stated": False, "elsewhere": False,
     }  # fmt: skip
     assert (net["recipe"], net["metrics"], svm["lineage"]) == (None, {}, [NET])
     assert found["differs"] == ["probe"]

@@ -58,6 +58,10 @@ def test_a_name_is_deprecated_and_who_pulls_it_is_told(bare: Run, mine: Path, la
     assert "deprecated" not in bare("show", NAME).out
     assert bare("deprecate", NAME, "use team/b").out == f"{NAME} is deprecated: use team/b\n"
     assert re.search("^deprecated: +use team/b$", bare("show", NAME).out, re.MULTILINE)
+    for listing in ("ls", "search"):
+        assert f"\n{NAME} (deprecated) " in bare(listing).done().out
+        told_why = {row["name"]: row["deprecated"] for row in bare(listing, "--json").json}
+        assert told_why == {NAME: "use team/b"}
     for on in ((), ("--off",)):
         bare("protect", NAME, *on)
         assert "use team/b" in bare("show", NAME).out, "a protection leaves it"
@@ -76,7 +80,7 @@ def test_a_name_is_deprecated_and_who_pulls_it_is_told(bare: Run, mine: Path, la
         asked = bare("deprecate", *line)
         assert (asked.code, "say why" in asked.err) == (2, True)
     bare("deprecate", NAME, "--off")
-    assert "deprecated" not in bare("show", NAME).out
+    assert "deprecated" not in bare("show", NAME).out + bare("ls").out
 
 
 def test_a_name_without_a_number_left_is_not_said_to_move(bare: Run, mine: Path, lab: Path) -> None:
@@ -134,6 +138,7 @@ def test_a_protected_name_at_a_remote_stays(bare: Run, mine: Path, theirs: Path)
         grow(mine, NAME, NAME, bias=2)
         done = bare(*line)
         assert (done.code, off + where in done.err) == (1, True)
+        assert ("under a name that you may move: push --as NAME" in done.err) == ("push" in line)
         assert "push --force" not in done.err
     assert bare("push", NAME, "--to", "lab", "--force").code == 1
     assert bare("protect", "--off", NAME, "--at", "lab").code == 0

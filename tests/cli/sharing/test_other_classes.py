@@ -46,15 +46,14 @@ def test_a_push_of_other_classes_is_refused_before_it_sends(
 ) -> None:
     made = train(mine, CHESS, "chess", 2)
     before = sorted(lab.rglob("*"))
-    said = (letters, OF_OTHERS, "trained on chess, was letters", "--force", "zoo tag team/flowers "
-            "team/flowers-chess, then zoo push team/flowers-chess --to lab")  # fmt: skip
+    other = "push --as team/flowers-chess"
+    said = (letters, OF_OTHERS, "trained on chess, was letters", "--force", other)
     bare("push", NAME, "--to", "lab").refused(f"{NAME} at lab is for something else", *said)
     assert sorted(lab.rglob("*")) == before
     refused = bare("push", NAME, "--to", "lab", "--json")
     assert json.loads(refused.err)["error"]["code"] == "other_classes"
     # What it proposes works; forced, it says what it has done.
-    bare("tag", NAME, "team/flowers-chess").done()
-    bare("push", "team/flowers-chess", "--to", "lab").done()
+    bare("push", NAME, "--to", "lab", "--as", "team/flowers-chess").done()
     forced = bare("push", NAME, "--to", "lab", "--force", "--json").done().json
     assert (forced["manifest"], forced["moved_from"]) == (made, letters)
     assert forced["change"]["new_classes"] == list(CHESS)

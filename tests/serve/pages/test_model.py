@@ -388,6 +388,14 @@ def test_addresses_of_the_hub_lead_somewhere(tuned: Served, path: str, leads: st
     assert tuned.ask(f"/team/base/{path}").code == "RepoNotFound"
 
 
+def test_a_name_with_a_tag_leads_to_that_version(tuned: Served) -> None:
+    for tag, leads in (("v1", "?revision=v1"), ("latest", "")):
+        got = tuned.ask(f"/team/tuned:{tag}")
+        assert (got.status, got.headers["location"]) == (307, f"/team/tuned{leads}")
+        assert tuned.ask(got.headers["location"], Accept=HTML).status == 200
+    assert tuned.ask("/team/base:v1").code == "RepoNotFound"
+
+
 def test_a_commit_leads_to_the_model_as_it_was(tuned: Served) -> None:
     sha = tuned.ask("/api/models/team/tuned/revision/v1").json["sha"]
     got = tuned.ask(f"/team/tuned/commit/{sha}")

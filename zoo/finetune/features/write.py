@@ -36,7 +36,7 @@ from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
-__all__ = ["Features", "labeled_images", "write_features"]
+__all__ = ["Features", "any_images", "labeled_images", "write_features"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -98,10 +98,7 @@ def write_features(
     if image_size:
         model, manifest = _resized(workspace.store, digest, manifest, image_size, device)
     tap = _tap(model, manifest, at)  # before all images are decoded, which takes long
-    if is_unlabeled(data):
-        dataset = open_unlabeled(data, opening.max_pixels, skip_bad, progress)
-    else:
-        dataset = labeled_images(workspace, data, task, skip_bad, opening, progress)
+    dataset = any_images(workspace, data, task, skip_bad, opening, progress)
     samples = sorted((*dataset.train, *dataset.validation, *dataset.test))
     transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
@@ -159,6 +156,20 @@ def _tap(model: nn.Module, manifest: m.Manifest, at: str) -> Tap:
     size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
     hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
     return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
+
+
+def any_images(
+    workspace: Workspace,
+    data: str,
+    task: Task | None,
+    skip_bad: bool,
+    opening: DatasetOptions,
+    progress: Progress,
+) -> Dataset:
+    """All images, with labels or without."""
+    if is_unlabeled(data):
+        return open_unlabeled(data, opening.max_pixels, skip_bad, progress)
+    return labeled_images(workspace, data, task, skip_bad, opening, progress)
 
 
 def labeled_images(

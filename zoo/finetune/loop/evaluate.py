@@ -9,17 +9,27 @@ Practical Domain Adaptation", 2016) both see the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo.finetune.features.loaders import Batch, Forward, Loader, Loaders
+from zoo.finetune.features.loaders import Batch, Forward, Inputs, Loader, Loaders
 from zoo.finetune.setup.network import autocast
 from zoo.finetune.setup.prepare import PreparedRun
 
-__all__ = ["Told", "evaluate", "live_norms", "not_synced", "predict", "recalibrate", "validate"]
+__all__ = [
+    "Told",
+    "evaluate",
+    "live_norms",
+    "not_synced",
+    "predict",
+    "recalibrate",
+    "take_statistics",
+    "validate",
+]
 
 Told = Callable[[Tensor, Tensor], None]
 """Gets logits (N, K) and targets of all images."""
@@ -100,21 +110,41 @@ def recalibrate(prepared: PreparedRun, loader: Loader, trained: Sequence[_BatchN
     model = prepared.model
     if not trained:
         return
-    momenta = [child.momentum for child in trained]
+    with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
+
+        def forward(inputs: Inputs) -> None:
+            with autocast(model, prepared.recipe.precision):
+                loader.forward(inputs)
+
+        def runs() -> Iterator[tuple[int, Callable[[], object]]]:
+            for batch in loader.whole():
+                yield batch.images, partial(forward, batch.inputs)
+                task.advance(batch.images)
+
+        take_statistics(model, trained, runs())
+
+
+@torch.no_grad()
+def take_statistics(
+    model: nn.Module,
+    norms: Sequence[_BatchNorm],
+    runs: Iterable[tuple[int, Callable[[], object]]],
+) -> None:
+    """Give batch norms of a model the mean statistics of all batches: of how many images each is,
+    and what runs the model on it. The model is in eval mode then.
+    """
+    momenta = [child.momentum for child in norms]
     model.eval()  # dropout would be noise
-    for child in trained:
+    for child in norms:
         child.training = True  # not `train`, which does nothing where statistics are kept
         child.reset_running_stats()
-    with prepared.progress("statistics of batch norm", len(prepared.dataset.train)) as task:
-        seen = 0
-        for batch in loader.whole():
-            if batch.images > 1:  # one alone has no variance
-                seen += batch.images
-                for child in trained:
-                    child.momentum = batch.images / seen  # the mean over all that were seen
-                with autocast(model, prepared.recipe.precision):
-                    loader.forward(batch.inputs)
-            task.advance(batch.images)
-    for child, momentum in zip(trained, momenta, strict=True):
+    seen = 0
+    for images, run in runs:
+        if images > 1:  # one alone has no variance
+            seen += images
+            for child in norms:
+                child.momentum = images / seen  # the mean over all that were seen
+            run()
+    for child, momentum in zip(norms, momenta, strict=True):
         child.momentum = momentum
         child.training = False

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from zoo.domain.reference import DEFAULT_TAG
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
@@ -176,6 +177,11 @@ def to_tree(ask: Ask, revision: str, path: str = "") -> Answer:
 def to_commit(ask: Ask, revision: str) -> Answer:
     """From the address of a commit at the hub to the model as it was then."""
     return _to(ask, revision=revision)
+
+
+def to_tag(ask: Ask, tag: str) -> Answer:
+    """From a name with a tag, as commands print it, to that version of the model."""
+    return _to(ask, revision="" if tag == DEFAULT_TAG else tag)
 
 
 def to_commits(ask: Ask, revision: str) -> Answer:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from zoo.domain.query import FIELDS, Field, Query
-from zoo.domain.reference import Reference
 from zoo.errors import Invalid, UnknownName, ZooError
 from zoo.lookup.hints import Hint, hints
 from zoo.lookup.measured import with_images
+from zoo.lookup.ref_status import with_deprecations
 from zoo.registry import Facets, SearchResult
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
@@ -167,7 +166,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
     number = min(asked, PAGES)
     skip = (number - 1) * ROWS
     found = registry.search(query, skip=skip, seen=seen) if asked == number else []
-    found = with_images(ask.hub.workspace, query, found)
+    found = with_deprecations(ask.hub.workspace, with_images(ask.hub.workspace, query, found))
     facets = registry.facets(query, at_most=COUNTED, seen=seen)
     metric = query.sort.metric if query.sort else None
     metric = "" if metric in (None, "accuracy", "top1") else str(metric)
@@ -181,7 +180,7 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
         beyond=0 if found or asked == 1 else asked,
         last=number == PAGES or _ends(facets, skip + len(found)),
         metric=metric,
-        rows=tuple(_folded(_row(ask, each, metric) for each in found)),
+        rows=tuple(_folded(_row(each, metric) for each in found)),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
         hints=() if found or skip else tuple(hints(registry, query, seen)),
@@ -192,7 +191,7 @@ def _ends(facets: Facets, shown: int) -> bool:
     return facets.complete and shown >= facets.total
 
 
-def _row(ask: Ask, found: SearchResult, metric: str) -> Row:
+def _row(found: SearchResult, metric: str) -> Row:
     path, _, tag = found.name.partition(":")
     return Row(
         name=found.name,
@@ -213,7 +212,7 @@ def _row(ask: Ask, found: SearchResult, metric: str) -> Row:
         value=found.metrics.get(metric),
         updated=found.updated,
         note=found.note,
-        deprecated=_deprecated(ask, found.name) if found.pulled else "",
+        deprecated=found.deprecated,
         other_images=found.other_images,
     )
 
@@ -230,13 +229,6 @@ def _folded(rows: Iterable[Row]) -> Iterator[Row]:
         named = next((row for row in (first, *others) if not row.tag), first)
         tags = tuple(sorted({row.tag for row in (first, *others)} - {named.tag}))
         yield replace(first, name=named.name, tag=named.tag, also=tags)
-
-
-def _deprecated(ask: Ask, name: str) -> str:
-    with suppress(ZooError):  # a log that cannot be read, which `zoo verify` tells
-        newest = ask.hub.workspace.store.read_ref(Reference.parse(name))
-        return newest.deprecated if newest and not newest.deleted else ""
-    return ""
 
 
 def home(ask: Ask) -> Answer:

@@ -16,6 +16,7 @@ from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
 from zoo.serve.who.accounts import Account, Token
 from zoo.serve.who.may import PURPOSES
 from zoo.serve.who.newcomer import add_account
+from zoo.serve.who.tokens import utc_text
 from zoo.store.capabilities import folders
 
 __all__ = [
@@ -97,7 +98,7 @@ class Person:
 def look_people(ask: Ask) -> People:
     """Who there is, of whom ``?q=`` is in the name."""
     query = clean(ask.call.query.get("q", ""))[:LETTERS]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_text(datetime.now(UTC))
     tokens: dict[str, list[Token]] = {}
     for each in ask.hub.accounts.tokens():
         if not each.revoked and (each.expires is None or each.expires > now):

@@ -42,6 +42,10 @@ TRY_IMAGE: Route[Hub] = Route(
 """For programs, too."""
 
 MODEL: tuple[Route[Hub], ...] = (
+    Route(
+        method="GET", path=f"{REPO}:{{tag}}", scope="read", handler=files.to_tag, page=True,
+        errors=("RepoNotFound",), summary="to the page of what commands call so",
+    ),
     *page_routes(
         REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
     ),

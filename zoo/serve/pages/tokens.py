@@ -9,6 +9,7 @@ from zoo.errors import InvalidOption, UnknownName
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.form import Form
 from zoo.serve.who.accounts import Token
+from zoo.serve.who.tokens import utc_text
 
 __all__ = ["TokenRow", "make_token", "revoke_token", "tokens_of"]
 
@@ -50,7 +51,7 @@ def tokens_of(ask: Ask, account: str) -> tuple[TokenRow, ...]:
     """The tokens of an account, first those that are good, the newest first. A token that is for
     some names only shows itself.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_text(datetime.now(UTC))
     found = ask.hub.accounts.tokens(account)[::-1]
     rows = [_row(ask, each, now) for each in found if not ask.actor.only or each.id == ask.actor.id]
     ended = [row for row in rows if row.ended]

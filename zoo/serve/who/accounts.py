@@ -32,7 +32,7 @@ from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
-from zoo.serve.who.tokens import Secret, new_secret, read_secret
+from zoo.serve.who.tokens import Secret, new_secret, read_secret, utc_text
 from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
 
@@ -171,7 +171,7 @@ class Accounts:
         """
         check_namespace(name, "an account")
         check_free(name)
-        made = Account(name=name, admin=admin, made=_text(_now()), team=team)
+        made = Account(name=name, admin=admin, made=utc_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
                 raise Conflict(
@@ -251,8 +251,8 @@ class Accounts:
             name=name,
             purpose=purpose,
             only=only,
-            made=_text(now),
-            expires=_text(now + timedelta(seconds=lasts)) if lasts else None,
+            made=utc_text(now),
+            expires=utc_text(now + timedelta(seconds=lasts)) if lasts else None,
             used=None,
             revoked=None,
             ends_with=ends_with,
@@ -303,7 +303,7 @@ class Accounts:
         now = _now()
         if not secret or not row or not secret.is_kept_as(row.secret):
             return None, rules
-        if actor and (not row.used or row.used <= _text(now - timedelta(seconds=USED_SECONDS))):
+        if actor and (not row.used or row.used <= utc_text(now - timedelta(seconds=USED_SECONDS))):
             self._note_use(row.id, now)
         return actor, rules
 
@@ -325,7 +325,7 @@ class Accounts:
         row, teams, rules = self._cache.get(
             (token_id, repo), lambda: self._read_holder(token_id, repo)
         )
-        if not row or row.revoked or (row.expires and row.expires <= _text(_now())):
+        if not row or row.revoked or (row.expires and row.expires <= utc_text(_now())):
             return row, None, rules
         actor = Actor(
             name=row.account,
@@ -349,11 +349,11 @@ class Accounts:
         table = schema.token
         which = update(table).where(table.c.id == token_id)
         with writing(self._engine) as connection:
-            first = which.where(table.c.used.is_(None)).values(used=_text(now))
+            first = which.where(table.c.used.is_(None)).values(used=utc_text(now))
             if connection.execute(first).rowcount:
                 record(connection, "token used", token_id)
             else:
-                connection.execute(which.values(used=_text(now)))
+                connection.execute(which.values(used=utc_text(now)))
 
     def rules(self) -> Rules:
         """Who may do what, of all namespaces and repositories."""
@@ -507,7 +507,3 @@ def _told(token: Token) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

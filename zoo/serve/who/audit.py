@@ -26,7 +26,7 @@ from zoo.domain.result import Result
 from zoo.errors import ZooError
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
-from zoo.serve.who.tokens import without_tokens
+from zoo.serve.who.tokens import utc_text, without_tokens
 
 __all__ = [
     "ACTIONS",
@@ -192,7 +192,7 @@ def record(
     origin, newest = _ORIGIN.get() or Origin(who=config.author()), head(connection)
     row = {
         "number": newest.number + 1,
-        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": utc_text(datetime.now(UTC)),
         "who": as_kept(origin.who),
         "token": as_kept(origin.token),
         "address": as_kept(origin.address),

@@ -8,7 +8,6 @@ here as a hash that takes a key to make.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
+from zoo.serve.who.tokens import digest_of, utc_text
 
 __all__ = [
     "LASTS",
@@ -108,12 +108,12 @@ class Devices:
         """
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         row = {
-            "digest": _digest(secret),
+            "digest": digest_of(secret),
             "code": code,
             "client": clean(client)[:LONGEST],
             "address": address,
             "wants": wants,
-            "expires": _text(now + LASTS),
+            "expires": utc_text(now + LASTS),
             "next": 0,
             "pause": PAUSE * 1000,
             "state": WAITS,
@@ -131,7 +131,7 @@ class Devices:
                 oldest = max(waiting.values(), key=len)[0]
                 connection.execute(delete(TABLE).where(TABLE.c.digest == oldest))
             # For as long again, who asks is told that it has expired.
-            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now - LASTS)))
+            connection.execute(delete(TABLE).where(TABLE.c.expires <= utc_text(now - LASTS)))
             connection.execute(insert(TABLE), row)
         return secret
 
@@ -145,7 +145,7 @@ class Devices:
         now = datetime.now(UTC)
         columns = TABLE.c.client, TABLE.c.address, TABLE.c.wants, TABLE.c.expires
         with writing(self._engine) as connection:  # so that nobody tries many at once
-            connection.execute(delete(TRIED).where(TRIED.c.until <= _text(now)))
+            connection.execute(delete(TRIED).where(TRIED.c.until <= utc_text(now)))
             count = select(TRIED.c.count).where(TRIED.c.who == token)
             wrong = connection.scalar(count) or 0
             if wrong >= MOST_TRIES:
@@ -154,7 +154,7 @@ class Devices:
                 return Device(**row._mapping)
             if connection.execute(select(TABLE.c.digest).where(TABLE.c.code == code)).first():
                 return None
-            until = _text(now + LASTS)
+            until = utc_text(now + LASTS)
             tried = {"who": token, "count": wrong + 1, "until": until}
             put(connection, TRIED, [tried], ["count", "until"])
         return None
@@ -188,7 +188,7 @@ class Devices:
         """What a program is let in with, until it has its token. Else the error of RFC 8628 that
         says why not, or not yet.
         """
-        which, at = TABLE.c.digest == _digest(secret), time_ns() // 1_000_000
+        which, at = TABLE.c.digest == digest_of(secret), time_ns() // 1_000_000
         with reading(self._engine) as connection:  # who only asks all the time has nobody wait
             row = connection.execute(select(TABLE).where(which)).first()
         if row is None or row.state == OVER:
@@ -199,7 +199,7 @@ class Devices:
             row = connection.execute(select(TABLE).where(which)).first()
             if row is None:
                 return "invalid_grant"
-            if row.expires <= _text(datetime.now(UTC)):
+            if row.expires <= utc_text(datetime.now(UTC)):
                 return "expired_token"
             late, pause = at >= row.next, row.pause
             pause += 0 if late else MORE * 1000
@@ -221,7 +221,7 @@ def spend(connection: Connection, secret: str) -> None:
     Raises:
         UnknownName: It has one, or was not let in.
     """
-    which = TABLE.c.digest == _digest(secret), TABLE.c.state == LET_IN
+    which = TABLE.c.digest == digest_of(secret), TABLE.c.state == LET_IN
     if not connection.execute(update(TABLE).where(*which).values(state=OVER)).rowcount:
         raise UnknownName("device", "of that code")
 
@@ -235,20 +235,12 @@ def _networks(connection: Connection, now: datetime) -> dict[str, list[str]]:
     """The programs that wait in each network, the oldest first."""
     found: dict[str, list[str]] = {}
     columns = TABLE.c.address, TABLE.c.digest
-    waits = (TABLE.c.expires > _text(now)) & (TABLE.c.state != OVER)
+    waits = (TABLE.c.expires > utc_text(now)) & (TABLE.c.state != OVER)
     for row in connection.execute(select(*columns).where(waits).order_by(TABLE.c.expires)):
         found.setdefault(network_of(row.address), []).append(row.digest)
     return found
 
 
 def _waiting(code: str) -> tuple[ColumnElement[bool], ...]:
-    now = _text(datetime.now(UTC))
+    now = utc_text(datetime.now(UTC))
     return TABLE.c.code == code, TABLE.c.state == WAITS, TABLE.c.expires > now
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

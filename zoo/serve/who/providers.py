@@ -24,6 +24,7 @@ from zoo.serve.who.issuers import check_hosts, check_issuer
 from zoo.serve.who.publishers import check_claims
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.spent import spend_once
+from zoo.serve.who.tokens import utc_text
 
 __all__ = ["SIGNED_IN", "Identity", "Provider", "Providers", "link_new", "note_entry"]
 
@@ -247,7 +248,7 @@ def link_new(connection: Connection, issuer: str, subject: str, account: str) ->
     there = select(IDENTITY.c.subject).where(*_which(issuer, subject))
     if connection.scalar(there) is not None:
         raise Conflict("who signs in so has an account already, or had one")
-    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    made = utc_text(datetime.now(UTC))
     row = {"issuer": issuer, "subject": subject, "made": made, "account": account}
     connection.execute(insert(IDENTITY), row)
     record(connection, LINKED, account, f"{issuer} {subject}")
@@ -276,7 +277,7 @@ def note_entry(
         raise Conflict("they sign in so no longer")
     spend_once(connection, entry, seconds)
     record(connection, "signed in", account, told)
-    token, now = schema.token.c, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    token, now = schema.token.c, utc_text(datetime.now(UTC))
     old = (token.account == account) & token.name.startswith(SIGNED_IN) & (token.expires <= now)
     connection.execute(delete(schema.token).where(old))
 

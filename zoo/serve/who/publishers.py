@@ -22,6 +22,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.issuers import check_hosts, check_issuer
 from zoo.serve.who.revoking import end_tokens
+from zoo.serve.who.tokens import utc_text
 
 __all__ = ["LASTS", "Publisher", "Publishers", "check_claims", "check_there", "fits", "text_of"]
 
@@ -123,7 +124,7 @@ class Publishers:
             claims=dict(sorted(claims.items())),
             hosts=hosts,
             account=account or path.partition("/")[0],
-            made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            made=utc_text(datetime.now(UTC)),
         )
         row = {**made.to_json(), "claims": json.dumps(made.claims), "hosts": " ".join(hosts)}
         with writing(self._engine) as connection:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
+from zoo.serve.who.tokens import utc_text
 
 __all__ = ["end_tokens"]
 
@@ -16,7 +17,7 @@ TABLE = schema.token
 
 def end_tokens(connection: Connection, first: list[str]) -> None:
     """End tokens, from now on, and those that end with them."""
-    now, ended = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), [*first]
+    now, ended = utc_text(datetime.now(UTC)), [*first]
     for each in ended:
         change = update(TABLE).where(TABLE.c.id == each, TABLE.c.revoked.is_(None))
         if connection.execute(change.values(revoked=now)).rowcount:

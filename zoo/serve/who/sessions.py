@@ -4,7 +4,6 @@ it has that one's rights, and none once that has ended.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +14,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.revoking import end_tokens
+from zoo.serve.who.tokens import digest_of, utc_text
 
 __all__ = ["LASTS_DAYS", "Sessions"]
 
@@ -40,9 +40,9 @@ class Sessions:
         """The public part of the token that a session stands for; empty if it is none, or has
         expired. Whether that token still holds, `Accounts.holder` tells.
         """
-        digest = _digest(secret)
+        digest = digest_of(secret)
         token_id, expires = self._cache.get(digest, lambda: self._read(digest))
-        return token_id if expires > _text(datetime.now(UTC)) else ""
+        return token_id if expires > utc_text(datetime.now(UTC)) else ""
 
     def _read(self, digest: str) -> tuple[str, str]:
         with reading(self._engine) as connection:
@@ -56,20 +56,20 @@ class Sessions:
         secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
         ends = now + timedelta(days=LASTS_DAYS)
         row = {
-            "digest": _digest(secret),
+            "digest": digest_of(secret),
             "token": token_id,
-            "expires": _text(ends),
+            "expires": utc_text(ends),
             "own": own,
         }
         with writing(self._engine) as connection:
-            connection.execute(delete(TABLE).where(TABLE.c.expires <= _text(now)))
+            connection.execute(delete(TABLE).where(TABLE.c.expires <= utc_text(now)))
             connection.execute(insert(TABLE), row)
             record(connection, "session begun", token_id)
         return secret
 
     def end(self, secret: str) -> None:
         """End a session, if it is one."""
-        which = TABLE.c.digest == _digest(secret)
+        which = TABLE.c.digest == digest_of(secret)
         with writing(self._engine) as connection:
             there = connection.execute(select(TABLE).where(which)).one_or_none()
             if there is None:
@@ -78,11 +78,3 @@ class Sessions:
             record(connection, "session ended", there.token)
             if there.own:
                 end_tokens(connection, [there.token])
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

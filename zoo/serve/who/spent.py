@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, select
 
 from zoo.errors import Conflict
 from zoo.serve.who import schema
+from zoo.serve.who.tokens import digest_of, utc_text
 
 __all__ = ["spend_once"]
 
@@ -22,13 +22,9 @@ def spend_once(connection: Connection, what: str, seconds: float) -> None:
     Raises:
         Conflict: It was spent before.
     """
-    digest, now = hashlib.sha256(what.encode()).hexdigest(), datetime.now(UTC)
-    connection.execute(delete(TABLE).where(TABLE.c.until <= _text(now)))
+    digest, now = digest_of(what), datetime.now(UTC)
+    connection.execute(delete(TABLE).where(TABLE.c.until <= utc_text(now)))
     if connection.scalar(select(TABLE.c.digest).where(TABLE.c.digest == digest)):
         raise Conflict("it was used already")
-    until = _text(now + timedelta(seconds=seconds + 1))
+    until = utc_text(now + timedelta(seconds=seconds + 1))
     connection.execute(insert(TABLE), {"digest": digest, "until": until})
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,10 +14,11 @@ import re
 import secrets
 import string
 from dataclasses import dataclass
+from datetime import datetime
 from hmac import compare_digest
 from zlib import crc32
 
-__all__ = ["Secret", "new_secret", "read_secret", "without_tokens"]
+__all__ = ["Secret", "digest_of", "new_secret", "read_secret", "utc_text", "without_tokens"]
 
 LETTERS = string.digits + string.ascii_letters
 TOKEN = re.compile(r"zoo_([0-9A-Za-z]{8})_([0-9A-Za-z]{40})([0-9A-Za-z]{6})")
@@ -38,11 +39,21 @@ class Secret:
     @property
     def kept(self) -> str:
         """What is kept of the secret."""
-        return hashlib.sha256(self.secret.encode()).hexdigest()
+        return digest_of(self.secret)
 
     def is_kept_as(self, kept: str) -> bool:
         """Whether that is what was kept of this one."""
         return compare_digest(self.kept, kept)
+
+
+def digest_of(text: str) -> str:
+    """What is kept of a text that nobody can guess, in place of it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def utc_text(time: datetime) -> str:
+    """A time in UTC, in whole seconds, as the accounts have it: such texts sort as their times."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def new_secret() -> Secret:

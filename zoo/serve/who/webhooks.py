@@ -15,6 +15,7 @@ from zoo.errors import InvalidOption, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import head, record
+from zoo.serve.who.tokens import utc_text
 
 __all__ = ["MOST_FAILURES", "Try", "Webhook", "Webhooks"]
 
@@ -128,7 +129,7 @@ class Webhooks:
 
     def note(self, hook: Webhook, row: int, *, after: int, status: str, failures: int) -> None:
         """Note what came of a try to tell it of a ``row``, and up to which it was told."""
-        at, said = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), status[:LONGEST]
+        at, said = utc_text(datetime.now(UTC)), status[:LONGEST]
         values = {"after": after, "failures": failures, "tried": at, "status": said}
         own = TRIES.c.webhook == hook.id
         with writing(self._engine) as connection:
