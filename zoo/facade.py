@@ -840,7 +840,7 @@ class Zoo:
         days = {"keep_days": keep_days, "grace_days": grace_days}
         pruned = partial(prune, self.workspace, plan, remote, **days, progress=self.progress)
         store = self.workspace.remotes.connect(remote) if remote else self.workspace.store
-        done = in_turn(store, pruned)
+        done = in_turn(store, pruned, self.progress)
         if remote:
             return done
         done = delete_weights(self.root, plan, done, grace_days)

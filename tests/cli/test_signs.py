@@ -16,11 +16,18 @@ from typing import Any
 import pytest
 
 from zoo.domain.owner import Owner
-from zoo.store import Store
+from zoo.store import Store, turn
 
 TUNED = "team/digits"
 DAY = 86400
 Run = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stops a command does so at once."""
+    monkeypatch.setattr(turn, "PATIENCE", 0.0)
+    monkeypatch.setattr(turn, "UPLOAD_PATIENCE", 0.0)
 
 
 @pytest.fixture

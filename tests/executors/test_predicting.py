@@ -37,12 +37,12 @@ def nodes() -> Iterator[None]:
     """A cluster of one node, which all tests here share: to start it takes seconds."""
     import ray
 
-    path = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # of fakes
     with pytest.MonkeyPatch.context() as patch:
+        # Of fakes, for the nodes themselves: not all that a driver starts has the environment of
+        # its job.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         patch.setenv("RAY_AUTH_MODE", "disabled")  # of a client, which else has no token
-        ray.init(
-            "local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False
-        )
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 

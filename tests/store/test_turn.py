@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from zoo.domain.progress import silent
 from zoo.errors import Conflict
 from zoo.store import Store, turn
 from zoo.store.cached import CachedBackend
@@ -79,7 +82,7 @@ def test_steady_writers_leave_a_prune_its_turn(
     name = store.put("objects", b"nobody needs it")
     with pytest.raises(Conflict):
         prune(store)
-    (gone,) = in_turn(store, lambda: prune(store)).doomed
+    (gone,) = in_turn(store, lambda: prune(store), silent).doomed
     assert gone.name == str(name)
     began = next(number for number, each in enumerate(relay.entered) if not each.is_set())
     assert relay.entered[began + 4].wait(30), "and they go on"
@@ -92,11 +95,15 @@ def test_a_prune_gives_up_in_time_and_keeps_nobody_waiting(
     monkeypatch.setattr(turn, "AFAR", 0.05)
     monkeypatch.setattr(turn, "PATIENCE", 0.3)
     one, two, _ = machines
+    lines = list[str]()
+    progress: Any = SimpleNamespace(say=lines.append)
     with one.upload():  # of somebody who is long at it
         began = time.monotonic()
-        with pytest.raises(Conflict):
-            in_turn(two, lambda: prune(two))
+        with pytest.raises(Conflict) as caught:
+            in_turn(two, lambda: prune(two), progress)
         assert time.monotonic() - began < 5
+    (line,) = lines
+    assert line == f"waiting: {str(caught.value).splitlines()[0]}"
     began = time.monotonic()
     with patient_upload(two):
         pass

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
+from zoo.domain.progress import Progress, silent
 from zoo.errors import Conflict, Unavailable, Unsupported
 from zoo.store.capabilities import is_served, touch
 from zoo.store.disk import STAGING
@@ -45,18 +46,18 @@ def asking_for_turn(store: Store) -> Iterator[None]:
             store.backend.delete(FILE)
 
 
-def in_turn(store: Store, prune: Callable[[], T]) -> T:
-    """What a prune gives, once nobody writes.
+def in_turn(store: Store, prune: Callable[[], T], progress: Progress) -> T:
+    """What a prune gives, once nobody writes; ``progress`` learns for whom it waits.
 
     Raises:
         Conflict: Somebody does for long.
     """
     with asking_for_turn(store):
-        return _once_free(store, prune, time.monotonic() + PATIENCE)
+        return _once_free(store, prune, time.monotonic() + PATIENCE, progress)
 
 
 @contextmanager
-def patient_upload(store: Store) -> Iterator[None]:
+def patient_upload(store: Store, progress: Progress = silent) -> Iterator[None]:
     """Announce an upload, once no prune is under way, and none asks for its turn.
 
     Raises:
@@ -66,22 +67,26 @@ def patient_upload(store: Store) -> Iterator[None]:
     while is_turn_asked_for(store) and time.monotonic() < until:
         _pause(store)
     with ExitStack() as stack:
-        _once_free(store, lambda: stack.enter_context(store.upload()), until)
+        _once_free(store, lambda: stack.enter_context(store.upload()), until, progress)
         yield
 
 
-def _once_free(store: Store, work: Callable[[], T], until: float) -> T:
+def _once_free(store: Store, work: Callable[[], T], until: float, progress: Progress) -> T:
     """What some work gives, once nobody is in its way.
 
     Raises:
         Conflict: Somebody still is at the time ``until``.
     """
+    waits = False
     while True:
         try:
             return work()
-        except Conflict:
+        except Conflict as error:
             if time.monotonic() >= until:
                 raise
+            if not waits:
+                progress.say(f"waiting: {str(error).splitlines()[0]}")
+            waits = True
         _pause(store)
 
 

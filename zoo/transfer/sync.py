@@ -66,7 +66,7 @@ def push(
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
-    with patient_upload(remote):
+    with patient_upload(remote, progress):
         # Only now: what it says is there could be pruned before.
         remote = asked_ahead(remote, workspace.store, digest, ref)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
