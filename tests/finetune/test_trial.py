@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 import torch
 from fakes.cuts import Cut, cut_at
+from fakes.own_nets import SMALL
 from fakes.sampled import sampled
+from safetensors.torch import save_file
+from torch import nn
 
+import zoo_torch
 from zoo.backbones.load import load
 from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption
+from zoo.exchange.importing import Origin, import_file
 from zoo.finetune import run as runs
 from zoo.finetune import trial as trials
 from zoo.finetune.loop import train as training
@@ -28,6 +33,7 @@ from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.results.journal import provenance
 from zoo.finetune.run import finetune, resume
 from zoo.finetune.setup import prepare as preparing
+from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import probe as probes
 from zoo.finetune.trial import Trial, drop, patience, take_over, try_out
 from zoo.lookup.alive import LOCK, RunLock, machine
@@ -111,6 +117,41 @@ def test_a_network_is_traced_once(attempt: Try, monkeypatch: pytest.MonkeyPatch)
     assert sizes.count((3, 32, 32)) == 1
     attempt(0, image_size=64)
     assert sizes.count((3, 64, 64)) == 1
+
+
+def test_code_that_is_registered_again_is_traced_again(
+    workspace: Workspace, shapes: Path, tmp_path: Path
+) -> None:
+    """As when a cell of a notebook is run once more: the same weights, in another order."""
+
+    class Net(nn.Module):
+        order = ("one", "two")
+
+        def __init__(self, num_classes: int = 3) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3)
+            self.one, self.two = (nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU()) for _ in range(2))
+            self.fc = nn.Linear(8, num_classes)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.stem(images).relu()
+            for name in self.order:
+                maps = getattr(self, name)(maps)
+            outputs: torch.Tensor = self.fc(maps.mean((2, 3)))
+            return outputs
+
+    save_file(Net().state_dict(), tmp_path / "net.safetensors")
+
+    def units(order: tuple[str, ...]) -> list[str]:
+        zoo_torch.register("my-net", type("Net", (Net,), {"order": order}), preprocessing=SMALL)
+        ref = Reference.parse(f"team/{'-'.join(order)}")
+        origin = Origin(plugin="torch", architecture="my-net")
+        import_file(workspace, tmp_path / "net.safetensors", ref, origin)
+        prepared = prepare(workspace, str(ref), Recipe(data=str(shapes)), "cpu", silent)
+        return [unit.name for unit in prepared.hierarchy.units[1:]]
+
+    assert units(("one", "two")) == ["one", "two"]
+    assert units(("two", "one")) == ["two", "one"]
 
 
 @pytest.mark.long

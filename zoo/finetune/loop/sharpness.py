@@ -20,26 +20,23 @@ __all__ = ["uphill"]
 @contextmanager
 def uphill(model: nn.Module, parameters: Sequence[nn.Parameter], radius: float) -> Iterator[None]:
     """While open, ``parameters`` of ``model`` are ``radius`` away, in the direction of their
-    gradients, which are dropped; afterwards they are to the bit what they were. Running statistics
-    of batch norms stand still meanwhile: those of other weights are not theirs.
+    gradients, which are dropped; afterwards they are to the bit what they were. So are running
+    statistics of batch norms: those of other weights are not theirs.
 
     How long gradients are does not matter: they may be scaled, as for fp16. An accelerator is not
     waited for.
     """
     moving: list[Tensor] = [each for each in parameters if each.grad is not None]
-    before = [parameter.detach().clone() for parameter in moving]
     norms = [child for child in model.modules() if isinstance(child, _BatchNorm)]
-    momenta = [child.momentum for child in norms]
+    kept = [*moving, *(buffer for child in norms for buffer in child.buffers())]
+    before = [each.detach().clone() for each in kept]
     _climb(moving, radius)
-    for child in norms:
-        child.momentum = 0.0
     try:
         yield
     finally:
-        for child, momentum in zip(norms, momenta, strict=True):
-            child.momentum = momentum
         with torch.no_grad():
-            torch._foreach_copy_(moving, before)
+            for each, value in zip(kept, before, strict=True):
+                each.copy_(value)
 
 
 @torch.no_grad()

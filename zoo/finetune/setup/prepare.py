@@ -360,19 +360,22 @@ def _hierarchy(network: Network) -> Hierarchy:
     """Its hierarchy, traced once in a process: trials, folds and phases ask again for the same."""
     planned, model = network.planned, network.model
     built, size = planned.backbone, planned.preprocessing.input_size
-    shapes = tuple((name, weight.shape) for name, weight in model.named_parameters())
     key = (
         built.plugin,
+        plugins.backbone_version(built.plugin),  # another one once code is registered again
         built.architecture,
         json.dumps(built.options, sort_keys=True),
         size,
-        shapes,
+        tuple((name, type(part)) for name, part in model.named_modules()),
+        tuple((name, weight.shape) for name, weight in model.named_parameters()),
     )
-    if key not in _traced:
-        while len(_traced) >= TRACED:
-            _traced.pop(next(iter(_traced)))
-        _traced[key] = network.backbone.hierarchy(built.architecture, model, input_size=size)
-    return _traced[key]
+    found = _traced.get(key)
+    if found is None:
+        found = network.backbone.hierarchy(built.architecture, model, input_size=size)
+        if len(_traced) >= TRACED:
+            _traced.clear()
+        _traced[key] = found
+    return found
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:
