@@ -93,7 +93,7 @@ FIRST = (
 @flag(
     "--profile",
     help="Write a trace of some steps (trace.json.gz) and what takes their time (profile.json) "
-    "into the run's folder, and say it.",
+    "into the run's folder, and say it; of several phases trace-1.json.gz and so on.",
 )
 @click.option(
     "--resume",

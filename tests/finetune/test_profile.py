@@ -95,7 +95,7 @@ def watched(folder: Path, epochs: int = 2, slow: str = "", *, writes: bool = Tru
     """What is said of so many epochs of five steps, of which something is ``slow``."""
     journal, how = Said(folder, writes=writes), learner()
     model = Slow(how.model, **dict.fromkeys(slow.split(), 2.0))
-    with Profile(cast(Journal, journal)) as profile:
+    with Profile(cast(Journal, journal), 1, 1) as profile:
         loader = profile.watch(how, cast(Loader, model))
         for number in range(epochs):
             for _ in learn(how, loader.epoch(number), loader.forward):

@@ -7,7 +7,8 @@ runs/20261124-211503-481516/
   state.pt        what an interrupted run resumes from; deleted when it is done
   lock            held, and touched now and then, by the process that runs it
   report.json     what its test images show, class by class
-  trace.json.gz   some steps as torch's profiler saw them, and profile.json: what took their time
+  trace.json.gz   some steps as torch's profiler saw them, and profile.json: what took their time;
+                  of several phases trace-1.json.gz and so on
   predictions.csv, doubtful.csv, confusion.csv, confusion.json, depth.json; pictures
 """
 

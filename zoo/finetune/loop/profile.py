@@ -63,7 +63,7 @@ class Profile:
     comes after that, as an average of the weights, the journal, and saving the state.
     """
 
-    def __init__(self, journal: Journal, phase: int = 1, phases: int = 1) -> None:
+    def __init__(self, journal: Journal, phase: int, phases: int) -> None:
         self._journal, folder = journal, journal.run.folder
         self._of, number = (f"phase {phase}: ", f"-{phase}") if phases > 1 else ("", "")
         self._trace_file, self._figures_file = (
