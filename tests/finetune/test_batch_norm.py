@@ -126,6 +126,14 @@ def test_a_probe_before_training_is_the_one_by_itself(workspace: Workspace, run:
 
 
 @pytest.mark.long
+def test_of_one_process_synced_is_live(workspace: Workspace, run: Run) -> None:
+    """Also for the probe before it."""
+    run("team/live", freeze="layer3", epochs=1, batch_norm="live")
+    run("team/synced", freeze="layer3", epochs=1, batch_norm="synced")
+    assert same(state(workspace, "team/synced"), state(workspace, "team/live"))
+
+
+@pytest.mark.long
 def test_blends_keep_them(workspace: Workspace, run: Run) -> None:
     run(freeze="layer3", epochs=1, batch_norm="frozen", blend="wise-ft")
     assert same(statistics(workspace, "team/x"), statistics(workspace, "team/base"))
