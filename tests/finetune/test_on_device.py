@@ -113,7 +113,7 @@ def test_what_a_device_cannot_do_is_refused() -> None:
     with pytest.raises(InvalidOption, match="filter, lanczos, and a device has nearest, bilinear"):
         training_transform(other, "timm", "heavy", on="device")
     assert training_transform(other, "timm", "medium", on="device").finish
-    with pytest.raises(InvalidOption, match="a device augments by a level: --augment light"):
+    with pytest.raises(InvalidOption, match="--augment-on device needs --augment light"):
         Recipe(data="flowers", augment_on="device")
     with pytest.raises(InvalidOption, match="the strategy probe does not use augment, augment on"):
         Recipe(data="flowers", strategy="probe", augment="light", augment_on="device")

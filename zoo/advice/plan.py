@@ -179,7 +179,7 @@ def plan_of(
         measure=layers.score,
         tried=_ordered([*tried, base]) if base else tried,
         advised=name,
-        why=_why(one, tried, winner, judges) + _only_zoo(prepared, one),
+        why=_why(one, tried, winner, judges) + _only_zoo(prepared, one, tried),
         as_it_is=_enough(prepared, base, one) if base else "",
         options=options,
         recipe=asked,
@@ -222,7 +222,7 @@ def _scenario(layers: Layers) -> Scenario:
     growth, gain = layers.growth, layers.depths.gain
     brings = growth.brings if growth else None
     few, unlike = growth is None or growth.high >= MUCH, gain.low > 0
-    much, count = "", "few" if few else "many"
+    much, count = "", "few" if few else "enough"
     if growth:
         much = f": {growth.more} more would bring {growth.brings:.3f}"
         if few and growth.brings < MUCH:  # it cannot be seen
@@ -381,13 +381,15 @@ def _of_probes(one: TriedRecipe) -> str:
     return "it is better than all depths together by more than two standard errors"
 
 
-def _only_zoo(prepared: PreparedRun, one: TriedRecipe) -> str:
-    if "at" not in one.options:
+def _only_zoo(prepared: PreparedRun, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> str:
+    at = one.options.get("at")
+    if at is None:
         return ""
+    what = "puts the head on several depths" if at == TOGETHER else "ends the network there"
+    score = next((f" ({each.score:.3f})" for each in tried if each.name == f"probe at {HEAD}"), "")
     library = prepared.known.backbone.plugin
     return (
-        ". It ends the network there, or puts the head on several depths: zoo loads that, "
-        f"{library} does not; --at head keeps the whole network"
+        f". It {what}: zoo loads that, {library} does not; --at head{score} keeps the whole network"
     )
 
 

@@ -433,7 +433,7 @@ class Recipe:
         if self.views and self.augment == "none":
             raise InvalidOption("views need a level of augmentation")
         if self.augment_on == "device" and self.augment == "none":
-            raise InvalidOption("a device augments by a level: --augment light, medium or heavy")
+            raise InvalidOption("--augment-on device needs --augment light, medium or heavy")
         self._check_effects()
 
     def _check_each(self) -> None:

@@ -23,6 +23,8 @@ __all__ = [
 NOTHING_GAINED = "nothing gained"
 """What a text of what training gained over a probe ends with where that is what was kept."""
 HOUR, DAY = 60, 24 * 60
+ENOUGH_GROUPS = 10
+"""Groups of images from which on how alike those of one are can be seen (`docs/evaluate.md`)."""
 NAMED = 4
 """Names that a sentence lists of many."""
 LONGEST = 40
@@ -77,9 +79,13 @@ def not_finite(names: Sequence[str]) -> str:
 
 def of_groups(groups: float) -> str:
     """What intervals are of, where images belong together."""
+    told = f"these images are in {plural(int(groups), 'group')}; "
+    if groups < ENOUGH_GROUPS:
+        return (
+            f"{told}that is too few to tell how alike those of one are: intervals may be too narrow"
+        )
     return (
-        f"these images are in {plural(int(groups), 'group')}; those of one group are alike, so the "
-        "intervals are of groups, not of single images"
+        f"{told}those of one group are alike, so the intervals are of groups, not of single images"
     )
 
 

@@ -21,6 +21,7 @@ from scipy.stats import ttest_1samp
 
 from zoo.domain.calibration import BINS, Bin, Effect, Step
 from zoo.domain.task import Task
+from zoo.domain.words import plural
 from zoo.finetune.results.interval import blocks, independent
 
 __all__ = ["effect_of", "fitted_temperature", "reliability", "risk_coverage"]
@@ -51,8 +52,11 @@ def fitted_temperature(
     where = blocks(groups or [""] * len(outputs))
     count = int(where.max()) + 1 if len(where) else 0
     if count < FEWEST:
-        what = "groups of validation images" if any(groups) else "validation images"
-        return f"{count} {what} are too few to fit a temperature; {FEWEST} may do"
+        groups_of = "group of validation images", "groups of validation images"
+        told = plural(count, *(groups_of if any(groups) else ("validation image",)))
+        return (
+            f"{told} {'is' if count == 1 else 'are'} too few to fit a temperature; {FEWEST} may do"
+        )
     fold = np.random.default_rng(SEED).permutation(count)[where] % FOLDS
     gains = np.empty(len(outputs))
     for at in range(FOLDS):
