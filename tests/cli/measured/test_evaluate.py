@@ -127,7 +127,7 @@ def test_images_that_belong_together_have_intervals_of_groups(
     tune = ("finetune", NET, "--data", few, "--image-size", 32, "--strategy", "probe", *rule)
     done = run(*tune, "--save", "team/g").done().out
     recorded = run("show", "team/g", "--json").json["metrics"]
-    told = f"these images are in {plural(int(recorded['test_groups']), 'group')}; those of one"
+    told = f"these images are in {plural(int(recorded['test_groups']), 'group')}; too few to"
     assert told in done
     assert told in run("runs", "show", "last").out
     run("export", "team/g", "exported").done()
