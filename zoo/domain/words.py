@@ -82,7 +82,9 @@ def of_groups(groups: float) -> str:
     told = f"these images are in {plural(int(groups), 'group')}; "
     if groups < ENOUGH_GROUPS:
         return f"{told}too few to tell how alike those of one group are, so intervals are rough"
-    return f"{told}those of one group are alike, so the intervals are of groups, not of single images"
+    return (
+        f"{told}those of one group are alike, so the intervals are of groups, not of single images"
+    )
 
 
 def too_good(seen: int, images: int, name: str) -> str:
