@@ -157,7 +157,7 @@ def test_a_prune_of_a_remote_connects_once(tmp_path: Path, monkeypatch: pytest.M
         return execute(store, *more, **days)
 
     Store.connect(FolderBackend.connect(str(tmp_path / "remote"), create=True), create=True)
-    with Zoo.create(tmp_path / "zoo") as zoo:
+    with Zoo.init(tmp_path / "zoo", progress=False) as zoo:
         remote = str(tmp_path / "remote")
         planned = zoo.plan_prune(remote)
         monkeypatch.setattr(Remotes, "connect", counted)
