@@ -834,13 +834,10 @@ class Zoo:
         Raises:
             Conflict: Somebody is writing for long; nothing was deleted.
         """
-        from zoo.store.turn import in_turn
         from zoo.transfer.maintenance import prune
 
         days = {"keep_days": keep_days, "grace_days": grace_days}
-        pruned = partial(prune, self.workspace, plan, remote, **days, progress=self.progress)
-        store = self.workspace.remotes.connect(remote) if remote else self.workspace.store
-        done = in_turn(store, pruned, self.progress)
+        done = prune(self.workspace, plan, remote, **days, progress=self.progress)
         if remote:
             return done
         done = delete_weights(self.root, plan, done, grace_days)

@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from threading import Event
 
+import msgspec
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.postgres import Server as Postgres
@@ -24,7 +25,7 @@ from zoo.machine import join
 from zoo.remotes import connect
 from zoo.serve.watch import check
 from zoo.serve.watch import scrub as module
-from zoo.serve.watch.scrub import FILE, Scrub, read_scrubbed
+from zoo.serve.watch.scrub import FILE, Scrub, ScrubState, read_scrubbed
 from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.cached import CachedBackend
@@ -34,6 +35,7 @@ from zoo.workspace import Workspace
 
 FOLDERS = ("manifests/", "encoded/", "objects/", "encoded-manifests/")
 START = datetime(2026, 11, 1, 20, tzinfo=UTC)
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Clock:
@@ -175,6 +177,76 @@ def test_a_file_that_is_larger_is_paid_for_by_the_days_after_it(
     assert max(bucket.billed.values()) > daily
 
 
+def noted(bucket: Bucket, **state: object) -> None:
+    """Have somebody write down what is not so."""
+    bucket.put(FILE, [msgspec.json.encode(state)])
+
+
+def test_a_note_that_is_deep_is_none(bucket: Bucket, store: Store) -> None:
+    bucket.put(FILE, [b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"])
+    assert read_scrubbed(store) == ScrubState()
+    scrub(store, 1 << 30).look()
+    assert read_scrubbed(store).last
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"by": "other", "written": NEVER},
+        {"last": {"began": NEVER}},
+        {"last": {"began": START, "ended": NEVER}},
+        {"now": {"began": NEVER}},
+        {"day": NEVER.date(), "spent": 1000},
+        {"day": START.date(), "spent": 10**18},
+        {"day": START.date(), "spent": -(10**18)},
+    ],
+    ids=str,
+)
+def test_a_note_that_cannot_be_stops_no_scrub(
+    state: dict[str, object], bucket: Bucket, store: Store, clock: Clock
+) -> None:
+    sizes = [file.bytes for folder in FOLDERS for file in bucket.list(folder)]
+    noted(bucket, **state)
+    scrub(store, sum(sizes)).look()
+    last = read_scrubbed(store).last
+    assert last
+    assert last.files == len(sizes)
+    assert last.ended
+    assert last.ended < START + timedelta(days=5)
+    days = (clock.at.date() - START.date()).days + 1
+    assert sum(bucket.billed.values()) <= days * sum(sizes)
+
+
+def test_a_debt_that_can_be_is_paid(bucket: Bucket, store: Store, clock: Clock) -> None:
+    largest = max(file.bytes for folder in FOLDERS for file in bucket.list(folder))
+    noted(bucket, day=START.date(), spent=largest)
+    scrub(store, largest // 3).look()
+    assert min(bucket.billed) == START.date() + timedelta(days=3)
+
+
+def test_clocks_that_differ_at_midnight_make_no_second_day(
+    bucket: Bucket, store: Store, clock: Clock
+) -> None:
+    """Another machine, whose clock is fast, has begun the next day and read all that it may."""
+    noted(bucket, day=START.date() + timedelta(days=1), spent=1 << 20)
+    scrub(store, 1 << 20).look()
+    assert min(bucket.billed) == START.date() + timedelta(days=2)
+
+
+def test_a_note_from_the_future_hides_no_scrub_that_is_due(
+    bucket: Bucket, store: Store, tmp_path: Path
+) -> None:
+    old = {"began": "2020-01-01T00:00:00Z", "ended": "2020-01-02T00:00:00Z", "damaged": ["this"]}
+    noted(bucket, written=NEVER, last=old)
+    with (
+        closing(Workspace(tmp_path / "mine")) as mine,
+        closing(Accounts.of(mine)) as accounts,
+    ):
+        problems = "\n".join(check.problems(mine, accounts, read_scrubbed(store)))
+    assert "no scrub has ended since 2020-01-02" in problems
+    assert "this is damaged" in problems
+
+
 def test_one_machine_reads(bucket: Bucket, store: Store, clock: Clock) -> None:
     scrub(store, 1 << 30, leads=lambda: False).look()
     assert not bucket.billed
@@ -182,13 +254,13 @@ def test_one_machine_reads(bucket: Bucket, store: Store, clock: Clock) -> None:
     turns = iter([True] * 5)
     with pytest.raises(module._Ended):
         scrub(store, 1, leads=lambda: next(turns, False)).look()
-    noted = read_scrubbed(store)
-    assert noted.now
+    begun = read_scrubbed(store).now
+    assert begun
     clock.wait(module.OTHERS.total_seconds())
     scrub(store, 1 << 30).look()
     last = read_scrubbed(store).last
     assert last
-    assert last.began == noted.now.began
+    assert last.began == begun.began
     assert last.files == sum(1 for folder in FOLDERS for _ in bucket.list(folder))
 
 

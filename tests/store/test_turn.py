@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,12 @@ import pytest
 
 from zoo.domain.progress import silent
 from zoo.errors import Conflict
+from zoo.facade import Zoo
+from zoo.remotes import Remotes
 from zoo.store import Store, turn
+from zoo.store import prune as pruning
 from zoo.store.cached import CachedBackend
+from zoo.store.folder import FolderBackend
 from zoo.store.prune import PrunePlan, execute, plan
 from zoo.store.turn import in_turn, patient_upload
 from zoo.testing.memory import MemoryBackend
@@ -118,3 +122,45 @@ def test_who_asked_for_a_turn_and_has_died_is_forgotten(
     assert turn.is_turn_asked_for(two)
     monkeypatch.setattr(turn, "SECONDS", -1.0)
     assert not turn.is_turn_asked_for(two)
+
+
+class OtherClock(MemoryBackend):
+    """Whose clock is not this machine's."""
+
+    ahead = timedelta(hours=1)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+def test_the_clock_of_the_store_tells_how_long_a_turn_is_asked_for() -> None:
+    shared = OtherClock("shared")
+    store = Store.connect(shared, create=True)
+    with turn.asking_for_turn(store):
+        assert turn.is_turn_asked_for(store)
+        shared.ahead += timedelta(seconds=turn.SECONDS + 1)
+        assert not turn.is_turn_asked_for(store)
+        shared.ahead -= timedelta(days=1)
+        assert not turn.is_turn_asked_for(store), "nobody can have asked tomorrow"
+
+
+def test_a_prune_of_a_remote_connects_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, connected, asked = Remotes.connect, list[str](), list[bool]()
+    execute = pruning.execute
+
+    def counted(self: Remotes, where: str, *, create: bool = False) -> Store:
+        connected.append(where)
+        return connect(self, where, create=create)
+
+    def watched(store: Store, *more: Any, **days: Any) -> PrunePlan:
+        asked.append(turn.is_turn_asked_for(store))
+        return execute(store, *more, **days)
+
+    Store.connect(FolderBackend.connect(str(tmp_path / "remote"), create=True), create=True)
+    with Zoo.init(tmp_path / "zoo", progress=False) as zoo:
+        remote = str(tmp_path / "remote")
+        planned = zoo.plan_prune(remote)
+        monkeypatch.setattr(Remotes, "connect", counted)
+        monkeypatch.setattr(pruning, "execute", watched)
+        zoo.prune(planned, remote)
+    assert (connected, asked) == ([remote], [True])

@@ -37,7 +37,9 @@ SECONDS = 60.0
 
 @contextmanager
 def asking_for_turn(store: Store) -> Iterator[None]:
-    """Have writers that can wait begin nothing, also those on other machines."""
+    """Have writers that can wait begin nothing, also those on other machines. Of two that ask at
+    once, the first that ends takes back what both asked for.
+    """
     touch(store.backend, FILE)
     try:
         yield
@@ -103,4 +105,4 @@ def is_turn_asked_for(store: Store) -> bool:
     if store.is_uploading or is_served(store.backend):
         return False
     file = store.backend.stat(FILE)
-    return file is not None and (store.now() - file.at).total_seconds() < SECONDS
+    return file is not None and abs((store.now() - file.at).total_seconds()) < SECONDS

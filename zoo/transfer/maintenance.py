@@ -13,6 +13,7 @@ from zoo.store import prune as pruning
 from zoo.store.forgotten import forgotten
 from zoo.store.not_finite import NOT_FINITE, keep_not_finite
 from zoo.store.side_files import KINDS
+from zoo.store.turn import in_turn
 from zoo.store.verify import Damage, VerifyReport
 from zoo.store.verify import verify as verify_store
 from zoo.transfer.repair import repair as repair_store
@@ -43,24 +44,23 @@ def prune(
     grace_days: float,
     progress: Progress = silent,
 ) -> pruning.PrunePlan:
-    """Delete what ``plan`` lists and nothing needs; what was deleted.
+    """Delete what ``plan`` lists and nothing needs, once nobody writes; what was deleted.
 
     Raises:
-        Conflict: Somebody is writing; nothing was deleted.
+        Conflict: Somebody is writing for long; nothing was deleted.
     """
     # A full disk is what a prune mends: the index gets its room by that.
     full = not remote and isinstance(workspace.registry.obstacle, DiskFull)
     if not (remote or full):
         workspace.registry.check_writable()  # before anything is deleted
     keep, grace = _span(keep_days), _span(grace_days)
-    done = pruning.execute(
-        _store(workspace, remote),
-        plan,
-        keep=keep,
-        grace=grace,
-        known=workspace.index.known_entries(remote),
-        progress=progress,
-    )
+    store = _store(workspace, remote)
+
+    def execute() -> pruning.PrunePlan:
+        known = workspace.index.known_entries(remote)
+        return pruning.execute(store, plan, keep=keep, grace=grace, known=known, progress=progress)
+
+    done = in_turn(store, execute, progress)
     if not remote:
         if full:
             workspace.close()  # opened again, it can be written

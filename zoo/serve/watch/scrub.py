@@ -53,15 +53,18 @@ OTHERS = timedelta(minutes=5)
 BUSY_SECONDS = 10.0
 """So long a piece waits while requests are answered: where that never ends, scrubs end, too."""
 LOOK_SECONDS = 0.05
-NOTED = 100
-"""A hundredth of what may be read a day is noted before it is read: who is killed again and again
-reads no more than that unnoted.
+NOTES_A_DAY = 100
+"""Of a bucket it is also written down each time that another such part of a day's bytes is about to
+be read: who is killed again and again reads no more than that uncounted.
 """
+SKEW = timedelta(days=1)
+"""Clocks of machines are not further apart: what is later than that is wrong."""
 MOST = 1000
 """Damaged files that are told by name."""
 
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Pass(msgspec.Struct, kw_only=True):
@@ -79,15 +82,22 @@ class Pass(msgspec.Struct, kw_only=True):
     began: Time
     ended: Time | None = None
     at: tuple[int, str] = (0, "")
-    files: int = 0
-    bytes: int = 0
+    files: Count = 0
+    bytes: Count = 0
     damaged: list[str] = msgspec.field(default_factory=list)
 
 
 class ScrubState(msgspec.Struct, kw_only=True):
-    """What is known of a store: the pass that goes on, the last one that has ended, and which
-    process has written that, and when; of a bucket also how many bytes were ``spent`` up to a
-    ``day``, beyond what may be read in the days before it.
+    """What is known of a store.
+
+    Attributes:
+        by: Which process has written this.
+        written: When.
+        now: The pass that goes on.
+        last: The last one that has ended.
+        day: Of a bucket: the last day on which bytes were counted, by UTC.
+        spent: How many bytes count for that day: what was read on it, and what was read before and
+            was more than those days' share.
     """
 
     by: str = ""
@@ -95,7 +105,7 @@ class ScrubState(msgspec.Struct, kw_only=True):
     now: Pass | None = None
     last: Pass | None = None
     day: date | None = None
-    spent: int = 0
+    spent: Count = 0
 
 
 DECODER = msgspec.json.Decoder(ScrubState)
@@ -106,14 +116,25 @@ class _Ended(Exception):
 
 
 def read_scrubbed(store: Store) -> ScrubState:
-    """What is known of a store; nothing if the file that says it is not there, or damaged.
+    """What is known of a store; nothing if the file that says it is not there, or damaged. What has
+    a time that is yet to come is left out: it would keep scrubs from beginning until then.
 
     Raises:
         Unavailable: The bucket does not answer.
     """
-    with suppress(FileNotFoundError, NotAFile, Corrupt, msgspec.MsgspecError):
-        return DECODER.decode(read_small(store.backend, FILE, JSON_FILE_BYTES))
-    return ScrubState()
+    state, latest = ScrubState(), _now() + SKEW
+    with suppress(FileNotFoundError, NotAFile, Corrupt, msgspec.MsgspecError, RecursionError):
+        state = DECODER.decode(read_small(store.backend, FILE, JSON_FILE_BYTES))
+    if state.written and state.written > latest:
+        state.written = None
+    if state.day and state.day > latest.date():
+        state.day = None
+    state.now, state.last = (_unless_after(latest, each) for each in (state.now, state.last))
+    return state
+
+
+def _unless_after(latest: datetime, one: Pass | None) -> Pass | None:
+    return one if one and max(one.began, one.ended or one.began) <= latest else None
 
 
 def verify_command(store: Store) -> str:
@@ -151,7 +172,7 @@ class Scrub:
         self._is_busy, self._told, self._ended = is_busy, told, ended
         self._daily, self._leads = daily, leads
         self._id = token_hex(8)
-        self._state, self._unnoted = ScrubState(), 0
+        self._state, self._uncounted = ScrubState(), 0
 
     def work(self) -> None:
         """Read it again and again, with pauses."""
@@ -175,6 +196,7 @@ class Scrub:
         if state.now is None and state.last and now - state.last.began < EVERY:
             return
         state.now = state.now or Pass(began=now)
+        state.spent = self._credible(state.spent)
         try:
             self._go_on(state.now)
         finally:
@@ -215,17 +237,27 @@ class Scrub:
         while True:
             if not self._leads():
                 raise _Ended
-            today = _now().date()
-            days = max(0, (today - state.day).days) if state.day else 0
+            today = max(_now().date(), state.day or date.min)  # the last leader's clock may be fast
+            days = (today - (state.day or today)).days
             state.day, state.spent = today, max(0, state.spent - days * self._daily)
             if state.spent == 0 or state.spent + cost <= self._daily:
                 break
             self._note()
             self._wait(NOTE_SECONDS)
         state.spent += cost
-        self._unnoted += cost
-        if self._unnoted * NOTED >= self._daily:
+        self._uncounted += cost
+        if self._uncounted * NOTES_A_DAY >= self._daily:
             self._note()
+
+    def _credible(self, spent: int) -> int:
+        """Bytes that were spent, as far as they can be: more than a day's are those of one file,
+        and of its base.
+        """
+        if self._daily is None or spent <= self._daily:
+            return spent
+        folders = (list_folder(self._store, kind).files for kind in KINDS)
+        largest = max((file.bytes for files in folders for file in files.values()), default=0)
+        return min(spent, max(self._daily, 2 * (largest + FIXED.size)))
 
     def _base_bytes(self, kind: Kind, digest: Digest) -> int:
         """What has to be read beside something to decode it: its header first, and that of its
@@ -288,7 +320,7 @@ class Scrub:
             raise _Ended
         self._state.by, self._state.written = self._id, _now()
         self._store.backend.put(FILE, [msgspec.json.encode(self._state)])
-        self._unnoted = 0
+        self._uncounted = 0
 
 
 def _now() -> datetime:
