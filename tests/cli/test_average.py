@@ -162,7 +162,7 @@ def test_adapters_are_merged_first(small: Run, few: Path) -> None:
     for rank, name in enumerate(names, 2):
         small(*tune, *more, "--rank", rank, "--seed", 1, "--save", name).done()
     small("average", *names, "--as", "team/soup").done()
-    assert small("show", "team/soup", "--json").json["adapter"] is None
+    assert "adapter" not in small("show", "team/soup", "--json").json
     with zoo.open() as opened:
         a, b, mean = (opened.load(name).state_dict() for name in (*names, "team/soup"))
     moved = [name for name in a if not torch.equal(a[name], b[name])]
