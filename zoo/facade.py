@@ -1348,8 +1348,8 @@ class Zoo:
             device: ``auto``, ``cpu``, ``cuda:1``, …
 
         Raises:
-            InvalidOption: They are not alike, do not derive from one checkpoint, or ``data`` is
-                needed or has no effect.
+            InvalidOption: They are fewer than two, are not alike, do not derive from one
+                checkpoint, or have NaN or infinite values; ``data`` is needed or has no effect.
             InvalidData: An image cannot be read.
         """
         from zoo.finetune.preflight import check_batches, check_device

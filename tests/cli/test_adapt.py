@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes.derived import derive, weights_of
+from fakes.prepared import NET
 
 import zoo
+from zoo.domain.manifest import Head
+from zoo.workspace import Workspace
 
 Run = Callable[..., Any]
 BASE = "timm/tf_efficientnet_lite0.in1k"
@@ -47,6 +52,21 @@ def test_a_shallower_network(run: Run, home: Path) -> None:
     assert here.load("team/shallow")(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
     assert here.load("team/gray")(torch.zeros(1, 1, 64, 96)).shape == (1, 1000)
     here.close()
+
+
+def test_a_head_that_is_kept_keeps_its_task(small: Run) -> None:
+    known = {"head": Head(kind="native", num_classes=3), "classes": ("x", "y", "z"), "freeze": None}
+    recipe = {"task": "regression", "data": "/data/x"}
+    with closing(Workspace(Path())) as workspace:
+        values = weights_of(workspace, NET)
+        derive(workspace, NET, "team/numbers", values, **known, recipe=recipe)
+    for option, value, kept in (
+        ("--channels", 1, {"task": "regression"}),
+        ("--classes", 2, None),
+    ):
+        made = small("adapt", "team/numbers", "team/made", option, value, "--json").done().json
+        shown = small("show", made["manifest"], "--json").json
+        assert shown["recipe"] == kept
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fakes.checkpoints import Tensors
@@ -15,7 +16,8 @@ from fakes.derived import derive, weights_of
 from fakes.prepared import NET
 
 import zoo
-from zoo.domain.manifest import Head
+from zoo.domain.manifest import FLAT, Head
+from zoo.errors import InvalidOption
 from zoo.workspace import Workspace
 
 Run = Callable[..., Any]
@@ -93,6 +95,101 @@ def test_batch_norms_take_their_statistics_anew(
             model(torch.stack(images))
     mean = seen[0].mean(dim=(0, 2, 3))
     assert torch.allclose(norm.running_mean, mean, atol=1e-4)  # type: ignore[arg-type]
+
+
+def test_statistics_are_of_training_images_alone(
+    small: Run, workspace: Workspace, few: Path
+) -> None:
+    """Where the images have splits; and a norm whose variance alone moved is taken anew, too."""
+    for number, name in enumerate(("team/a", "team/b")):
+        values = weights_of(workspace, NET)
+        values[f"{NORM}.running_var"] *= 1 + number
+        derive(workspace, NET, name, values, **KNOWN)
+    for split, count in (("train", 3), ("val", 2), ("test", 4)):
+        for kind in "123":
+            folder = Path("split", split, kind)
+            folder.mkdir(parents=True)
+            for path in sorted((few / kind).iterdir())[:count]:
+                shutil.copy(path, folder)
+    line = ("average", "team/a", "team/b", "--as", "team/soup")
+    small(*line).refused("the statistics of their batch norms differ")
+    said = small(*line, "--data", "split").done()
+    assert f"  statistics of 1 batch norm taken anew from {3 * 3} images\n" in said.out
+
+
+@pytest.mark.parametrize("task", ["regression", "multi-label"])
+def test_the_mean_has_the_task_of_all(
+    small: Run, workspace: Workspace, few: Path, task: str
+) -> None:
+    for number, name in enumerate(("team/a", "team/b")):
+        tuned(workspace, name, by=number / 100, recipe={"task": task, "data": "/data/x"})
+    tuned(workspace, "team/other", by=0.02, recipe={"data": "/data/x"})
+    small("average", "team/a", "team/other", "--as", "team/soup").refused("differ in their task")
+    small("average", "team/a", "team/b", "--as", "team/soup").done()
+    with zoo.open() as opened:
+        (found,) = opened.predict("team/soup", next(few.rglob("*.png")), top=3)
+    shares = sorted(torch.tensor(found.logits).sigmoid().tolist(), reverse=True)
+    expected = () if task == "regression" else pytest.approx(shares, abs=1e-5)
+    assert found.probabilities == expected
+    compared = small("compare", "team/a", "team/soup").done()
+    assert "no recipe is known of team/soup" in compared.err
+
+
+def test_an_export_of_it_is_imported(small: Run, workspace: Workspace) -> None:
+    """It names no parent: one of several would pass for all."""
+    names = ("team/a", "team/b")
+    for number, name in enumerate(names):
+        tuned(workspace, name, by=number)
+    small("average", *names, "--as", "team/soup").done()
+    values = weights_of(workspace, "team/soup")
+    _, soup = workspace.names.resolve("team/soup")
+    line = workspace.store.manifest(soup)
+    table = {"ancestors": {**line.ancestors, soup: line.parents}, "format": FLAT}
+    derive(workspace, "team/soup", "team/tuned", values, **KNOWN, **table)
+    small("init", "other").done()
+    for name in ("soup", "tuned"):
+        small("export", f"team/{name}", name).done()
+        small("import", name, "--as", f"team/{name}", "--home", "other").done()
+        shown = small("show", f"team/{name}", "--json", "--home", "other").json
+        assert shown["classes"] == ["1", "2", "3"]
+        assert [each["ref"] for each in shown["parents"]] == ["team/soup"] * (name == "tuned")
+
+
+def test_adapters_are_merged_first(small: Run, few: Path) -> None:
+    tune = ("finetune", NET, "--data", few, "--strategy", "lora", "--image-size", 32)
+    more = ("--at", "layer3,layer4", "--epochs", 1, "--batch-size", 8)
+    names = ("team/a", "team/b")
+    for rank, name in enumerate(names, 2):
+        small(*tune, *more, "--rank", rank, "--seed", 1, "--save", name).done()
+    small("average", *names, "--as", "team/soup").done()
+    assert "adapter" not in small("show", "team/soup", "--json").json
+    with zoo.open() as opened:
+        a, b, mean = (opened.load(name).state_dict() for name in (*names, "team/soup"))
+    for name, each in mean.items():
+        assert torch.allclose(each.float(), (a[name].float() + b[name].float()) / 2, atol=1e-6)
+
+
+def test_one_name_or_none_is_refused(workspace: Workspace) -> None:
+    with zoo.open() as opened:
+        for names in ([], [NET]):
+            with pytest.raises(InvalidOption, match="name two of them"):
+                opened.average(names, "team/soup")
+
+
+def test_values_that_have_no_mean_are_refused(small: Run, workspace: Workspace) -> None:
+    soup = ("--as", "team/soup")
+    for number, name in enumerate(("team/a", "team/b", "team/nan")):
+        values = weights_of(workspace, NET)
+        values["steps"] = np.array([number], dtype="i8")
+        values[f"{NORM}.num_batches_tracked"] += number
+        if name == "team/nan":
+            values["fc.bias"][0] = np.nan
+        derive(workspace, NET, name, values, **KNOWN)
+    small("average", "team/a", "team/nan", *soup).refused(
+        "team/nan has NaN or infinite values in fc.bias"
+    )
+    small("average", "team/a", "team/b", *soup).refused("differ in 'steps'", "torch.int64")
+    small("show", "team/soup").refused("unknown checkpoint")
 
 
 def test_what_has_no_mean_is_refused(small: Run, workspace: Workspace, few: Path) -> None:

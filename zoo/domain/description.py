@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zoo.domain.adapter import adapter_of
-from zoo.domain.manifest import FORMAT, UNKNOWN, Manifest
+from zoo.domain.manifest import UNKNOWN, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.surgery import Surgery
 from zoo.errors import Unsupported
@@ -14,7 +14,9 @@ __all__ = ["KEY", "described", "description", "only_zoo_builds", "only_zoo_loads
 
 KEY = "zoo"
 """Where it is in ``config.json``; other libraries read past it."""
-TELLS = ("format", "backbone", "head", "preprocessing", "classes", "license")
+FORMAT = 1
+"""That of a description: a manifest has one of its own, for its lineage."""
+TELLS = ("backbone", "head", "preprocessing", "classes", "license")
 PLAIN_HEADS = ("native", "linear")
 
 
@@ -23,7 +25,7 @@ def description(manifest: Manifest) -> Json:
     whole = manifest.to_json()
     stated = manifest.provenance.get("preprocessing", "")
     guessed = {UNKNOWN: stated} if stated.startswith(UNKNOWN) else {}
-    return {name: whole[name] for name in TELLS} | guessed
+    return {"format": FORMAT, **{name: whole[name] for name in TELLS}, **guessed}
 
 
 def described(raw: Mapping[str, object]) -> Manifest:
@@ -39,7 +41,7 @@ def described(raw: Mapping[str, object]) -> Manifest:
     blank: dict[str, object] = {"weights": [], "files": [], "metrics": {}, "parents": []}
     if UNKNOWN in raw:  # versions before pass it over
         blank["provenance"] = {"preprocessing": raw[UNKNOWN]}
-    manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS[1:]}})
+    manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS}})
     if Surgery.parse(manifest.backbone.options).lora is not None:
         raise Unsupported(
             "its weights are those of a parent, and an adapter beside them: zoo pull NAME --from "

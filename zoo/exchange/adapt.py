@@ -12,6 +12,7 @@ from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.describe import unit_named
 from zoo.backbones.load import build, check_fit, converted_state, state_of
+from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -141,21 +142,24 @@ def _planned(base: Manifest, surgery: Surgery, head: m.Head | None) -> Manifest:
         both = replace(both, num_classes=head.num_classes)
     elif surgery.truncate:
         head, both = m.Head(kind="native", num_classes=0), replace(both, num_classes=None)
+    anew = described_anew(base, "surgery")
     return replace(
-        described_anew(base, "surgery"),
+        anew,
         backbone=replace(base.backbone, options=both.to_options()),
         head=head or base.head,
         preprocessing=adapted_preprocessing(
             base.preprocessing, surgery.image_size, surgery.channels
         ),
         classes=() if head else base.classes,
+        recipe=None if head else anew.recipe,
     )
 
 
 def described_anew(base: Manifest, source: str) -> Manifest:
     """The manifest of other weights that are made of a checkpoint's: nothing that is said of its
-    own, but what its preprocessing is guessed by.
+    own, but what its outputs mean, and what its preprocessing is guessed by.
     """
+    task = task_of(base)
     stated = base.provenance.get("preprocessing", "")
     guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
     guessed |= {key: text for key, text in base.provenance.items() if key == m.GUESSED}
@@ -163,7 +167,7 @@ def described_anew(base: Manifest, source: str) -> Manifest:
         base,
         weights=(),
         files=(),
-        recipe=None,
+        recipe=None if task == "classification" else {"task": task},
         freeze=None,
         metrics={},
         provenance={"source": source, **guessed},

@@ -27,7 +27,7 @@ BY_FOLDER = "stated by the folder"
 """What the provenance of imported weights has of what only their folder says."""
 RECORD = "record"
 """Where it is in zoo's part; versions before pass it over."""
-RELATIONS = ("finetune", "surgery", FOUND)
+RELATIONS = ("average", "finetune", "surgery", FOUND)
 HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -74,8 +74,8 @@ def folder_record(manifest: Manifest, weights: Mapping[str, str]) -> Json:
         told["metrics"] = dict(manifest.metrics)
     if dataset := trained_on(manifest):
         told["dataset"] = dataset
-    if manifest.parents:
-        parent = manifest.parents[0]
+    if len(manifest.parents) == 1:  # one of several would pass for all that it derives from
+        (parent,) = manifest.parents
         told["parent"] = {
             "ref": parent.ref,
             "manifest": str(parent.manifest),

@@ -14,8 +14,11 @@ from torch import Tensor
 
 from zoo.backbones.devices import pick_device
 from zoo.backbones.load import load, state_of
+from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
+from zoo.domain import words
+from zoo.domain.adapter import without_adapter
 from zoo.domain.change import Change
 from zoo.domain.digest import Digest
 from zoo.domain.history import moved_from
@@ -23,7 +26,6 @@ from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
-from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidOption
 from zoo.exchange.adapt import described_anew
 from zoo.exchange.commit import NewCheckpoint, new_checkpoint
@@ -34,6 +36,7 @@ from zoo.finetune.features.write import any_images
 from zoo.finetune.loop.evaluate import live_norms, take_statistics
 from zoo.finetune.strategies.blend import interpolated
 from zoo.store.files import add_weights
+from zoo.store.not_finite import nan_tensors_here
 from zoo.transfer.changes import change_from
 from zoo.workspace import Workspace
 
@@ -42,7 +45,9 @@ __all__ = ["Averaged", "average"]
 ALIKE = ("backbone", "head", "classes", "preprocessing")
 """What checkpoints must have in common for a mean of their weights to be of use."""
 HALVES = (torch.float16, torch.bfloat16)
-MEAN = ".running_mean"
+MEAN, VARIANCE = ".running_mean", ".running_var"
+COUNTER = "num_batches_tracked"
+"""The last part of the name of a tensor that only counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -88,19 +93,21 @@ def average(
     progress: Progress,
 ) -> Averaged:
     """Keep the mean of the weights of ``names`` as ``save``; for the options see `Zoo.average`."""
+    if len(names) < 2:
+        raise InvalidOption("a mean is of several checkpoints: name two of them, or more")
     device = pick_device(device)
     with new_checkpoint(workspace, save, f"average {' '.join(names)}") as new:
         ones = _alike(workspace, names)
-        mean, moved = _mean(ones), _moved(ones)
-        if moved and not data:
+        mean, norms = _mean(ones), _moved_norms(ones)
+        if norms and not data:
             raise InvalidOption(
                 "the statistics of their batch norms differ, and a mean of these is of no use",
                 hint="--data FOLDER, images that they were trained on, takes them anew",
             )
-        if data and not moved:
+        if data and not norms:
             raise InvalidOption("--data has no effect: no statistics of their batch norms differ")
         options = batch_size, device, progress
-        images = _retake(workspace, ones[0], mean, moved, data, *options) if moved else 0
+        images = _retake(workspace, ones[0], mean, norms, data, *options) if norms else 0
         kept = {name: each.to(ones[0].state[name].dtype) for name, each in mean.items()}
         digest = _commit(new, ones, kept, progress)
     return Averaged(
@@ -109,7 +116,7 @@ def average(
         parents=tuple(one.digest for one in ones),
         moved_from=(before := moved_from(new.before, digest)),
         change=change_from(workspace.store, before, workspace.store.manifest(digest)),
-        batch_norms=len(moved),
+        batch_norms=len(norms),
         images=images,
     )
 
@@ -120,20 +127,15 @@ def _alike(workspace: Workspace, names: Sequence[str]) -> list[_One]:
     for name in names:
         ref, digest = workspace.names.resolve(name)
         manifest, called = workspace.store.manifest(digest), str(ref or name)
-        options = replace(Surgery.parse(manifest.backbone.options), lora=None).to_options()
-        plain = replace(manifest, backbone=replace(manifest.backbone, options=options))
-        found[digest] = _One(called, digest, plain, state_of(workspace.store, manifest, called))
+        if odd := words.not_finite(nan_tensors_here(workspace.store, manifest)):
+            raise InvalidOption(f"{called} has {odd}: a mean with these is of no use")
+        state = state_of(workspace.store, manifest, called)
+        found[digest] = _One(called, digest, without_adapter(manifest), state)
     first, *others = found.values()
     if not others:
         raise InvalidOption(f"a mean is of several checkpoints, and {first.name} is one")
     for other in others:
-        for part in ALIKE:
-            if getattr(first.manifest, part) != getattr(other.manifest, part):
-                raise InvalidOption(f"{first.name} and {other.name} differ in their {part}")
-        if _shapes(first.state) != _shapes(other.state):
-            raise InvalidOption(
-                f"the tensors of {first.name} and {other.name} differ in shape or dtype"
-            )
+        _check_alike(first, other)
     lines = ({one.digest} | one.manifest.ancestry() for one in found.values())
     if not set.intersection(*lines):
         raise InvalidOption(
@@ -142,6 +144,22 @@ def _alike(workspace: Workspace, names: Sequence[str]) -> list[_One]:
             hint="zoo log NAME tells what each derives from",
         )
     return [*found.values()]
+
+
+def _check_alike(first: _One, other: _One) -> None:
+    both = f"{first.name} and {other.name}"
+    for part in ALIKE:
+        if getattr(first.manifest, part) != getattr(other.manifest, part):
+            raise InvalidOption(f"{both} differ in their {part}")
+    if task_of(first.manifest) != task_of(other.manifest):
+        raise InvalidOption(f"{both} differ in their task")
+    if _shapes(first.state) != _shapes(other.state):
+        raise InvalidOption(f"the tensors of {both} differ in shape or dtype")
+    for name, each in first.state.items():
+        if each.is_floating_point() or name.rpartition(".")[2] == COUNTER:
+            continue
+        if not torch.equal(each, other.state[name]):
+            raise InvalidOption(f"{both} differ in '{name}': there is no mean of {each.dtype}")
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
@@ -157,22 +175,23 @@ def _mean(ones: Sequence[_One]) -> dict[str, Tensor]:
     return mean
 
 
-def _moved(ones: Sequence[_One]) -> list[str]:
+def _moved_norms(ones: Sequence[_One]) -> list[str]:
     """The batch norms, as the file calls them, whose statistics training has moved."""
     first, *others = (one.state for one in ones)
-    found = (name for name in first if name.endswith(MEAN))
-    return [
-        name.removesuffix(MEAN)
-        for name in found
-        if any(not torch.equal(first[name], other[name]) for other in others)
-    ]
+    moved = (
+        name.rpartition(".")[0]
+        for name in first
+        if name.endswith((MEAN, VARIANCE))
+        and any(not torch.equal(first[name], other[name]) for other in others)
+    )
+    return [*dict.fromkeys(moved)]
 
 
 def _retake(
     workspace: Workspace,
     first: _One,
     mean: dict[str, Tensor],
-    moved: Sequence[str],
+    norms: Sequence[str],
     data: str,
     batch_size: int,
     device: str,
@@ -189,7 +208,7 @@ def _retake(
     own = backbone_of(first.manifest).convert(module, mean)
     module.load_state_dict({own[name]: mean[name] for name in mean if name in own}, strict=False)
     places = dict(module.named_modules())
-    found = (own.get(f"{name}{MEAN}") for name in moved)  # the network may not have all
+    found = (own.get(f"{name}{MEAN}") for name in norms)  # the network may not have all
     chosen = {places[each.removesuffix(MEAN)] for each in found if each}
     transform = training_transform(first.manifest.preprocessing, first.manifest.backbone.plugin)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
@@ -201,7 +220,7 @@ def _retake(
                 task.advance(len(images))
 
         take_statistics(module, [each for each in live_norms(module) if each in chosen], runs())
-    state, norms = module.state_dict(), set(moved)
+    state = module.state_dict()
     for name in mean:
         if name in own and name.rpartition(".")[0] in norms:
             mean[name] = state[own[name]].cpu()

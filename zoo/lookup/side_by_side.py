@@ -180,7 +180,9 @@ def compare_runs(workspace: Workspace, names: Sequence[str], *, fold: bool) -> C
 
 def _checkpoint(workspace: Workspace, name: str, digest: Digest) -> _One:
     manifest = workspace.store.manifest(digest)
-    recipe = None if manifest.recipe is None else _options(manifest.recipe, manifest)
+    # What was made of fine-tunes has their task alone.
+    own = manifest.recipe if manifest.recipe and "data" in manifest.recipe else None
+    recipe = None if own is None else _options(own, manifest)
     metrics = dict(manifest.metrics)
     for each in reversed(EVALUATIONS.of(workspace.store.disk, digest)):  # the newest last
         metrics |= {f"{key}@{each.data}": value for key, value in each.metrics.items()}
