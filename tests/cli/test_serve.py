@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -146,14 +147,15 @@ def test_the_setup_is_checked(toy: Run) -> None:
         0,
         "no scrub has ended yet\n",
     )
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
     Path("scrub.json").write_text(
-        '{"last": {"began": "2026-11-27T00:00:00+00:00", "ended": "2099-11-27T00:10:00+00:00",'
+        f'{{"last": {{"began": "2026-11-27T00:00:00+00:00", "ended": "{ended}",'
         ' "files": 3, "bytes": 12000000, "damaged": ["object blake3:00"]}}'
     )
     Path("accounts.db").chmod(0o644)
     said = toy("serve", "check")
     assert said.code == 1
-    assert "to 2099-11-27T00:10:00+00:00): 3 files, 12.0 MB, 1 damaged" in said.out
+    assert f"to {ended}): 3 files, 12.0 MB, 1 damaged" in said.out
     assert "object blake3:00 is damaged" in said.err
     assert "chmod 600" in said.err
     told = toy("serve", "check", "--json")
