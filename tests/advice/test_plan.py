@@ -113,7 +113,9 @@ def test_between_probes_a_fold_alone_does_not_choose(
     assert tuple(each.score for each in probes) == scores
     assert {each.images for each in probes} == {images}
     assert ("0.800 out of fold on 60 images" in plan.why) is not whole
-    assert plan.why.endswith("zoo loads that, timm does not; --at head keeps the whole network")
+    does = "puts the head on several depths" if advised == "all" else "ends the network there"
+    head = f"--at head ({rows['probe at head'].score:.3f}) keeps the whole network"
+    assert plan.why.endswith(f". It {does}: zoo loads that, timm does not; {head}")
     smaller = [each for each in plan.changes if each.startswith("a need for a smaller network")]
     assert [each.partition(": ")[2][:12] for each in smaller] == ["probe at one"] * whole
     assert all(each.endswith(" is as good, as far as 60 images tell") for each in smaller)
@@ -138,9 +140,9 @@ def test_a_base_that_has_the_classes_is_told_as_it_is(right: int, said: bool) ->
     ("brings", "high", "few", "said"),
     [(0.02, 0.03, True, "few images: 100 more would bring 0.020;"),
      (0.006, 0.067, True, "perhaps few images: 100 more would bring 0.006, or as much as 0.067;"),
-     (0.006, 0.009, False, "many images: 100 more would bring 0.006;")],
+     (0.006, 0.009, False, "enough images: 100 more would bring 0.006;")],
 )  # fmt: skip
-def test_images_are_many_only_where_that_is_seen(
+def test_images_are_enough_only_where_that_is_seen(
     brings: float, high: float, few: bool, said: str
 ) -> None:
     growth = Growth(sizes=(), exponent=0.5, more=100, brings=brings, low=0.0, high=high)
