@@ -24,7 +24,6 @@ from zoo.errors import InvalidOption, UnknownName, Unsupported
 from zoo.facade import Zoo
 from zoo.finetune.loop import train as training
 from zoo.finetune.run import Finetuned, finetune
-from zoo.finetune.strategies import probe as probing
 from zoo.lookup.runs import find_run, list_runs
 from zoo.workspace import Workspace
 
@@ -159,19 +158,6 @@ def test_full_trains_everything(workspace: Workspace, run: Run) -> None:
     result = run(strategy="full", epochs=1, batch_norm="live")
     assert result.freeze["frozen_units"] == 0
     assert moved(workspace, result) == set(load(workspace.store, result.parent).state_dict())
-
-
-@pytest.mark.parametrize(("reached", "kept"), [(0.5, "probe"), (0.75, "epoch 2")])
-def test_a_probe_gives_way_to_a_better_score_alone(
-    run: Run, monkeypatch: pytest.MonkeyPatch, reached: float, kept: str
-) -> None:
-    """And of epochs that are equal that counts which has the smaller loss."""
-    losses = iter((0.9, 0.6, 0.3))
-    monkeypatch.setattr(probing, "validate", lambda *_: {"accuracy": 0.5, "loss": next(losses)})
-    monkeypatch.setattr(
-        training, "validate", lambda *_: {"accuracy": reached, "loss": next(losses)}
-    )
-    assert run(strategy="lp-ft", freeze="layer3").freeze["kept"] == kept
 
 
 @pytest.mark.parametrize("blend", sampled(["wise-ft", "soup"], ["soup"]))

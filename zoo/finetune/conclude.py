@@ -29,7 +29,7 @@ from zoo.exchange.origins import base_models
 from zoo.finetune.calibration import calibrated
 from zoo.finetune.features.loaders import Loader, Loaders, image_loaders
 from zoo.finetune.loop.evaluate import predict
-from zoo.finetune.loop.state import PROBE, State, put
+from zoo.finetune.loop.state import State, put
 from zoo.finetune.results.card import model_card
 from zoo.finetune.results.examples import write_examples
 from zoo.finetune.results.interval import warning
@@ -39,6 +39,7 @@ from zoo.finetune.results.report import LabeledOutputs, Report, write_report
 from zoo.finetune.setup.network import DTYPES
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.blend import FIRST
+from zoo.finetune.strategies.probe import PROBE
 from zoo.lookup.examples import EXAMPLES, SHEET
 from zoo.lookup.runs import Run, list_runs
 from zoo.reflog import now

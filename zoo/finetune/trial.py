@@ -26,14 +26,14 @@ from zoo.domain.recipe import Recipe
 from zoo.domain.task import SCORE
 from zoo.errors import Conflict, Invalid, InvalidOption
 from zoo.finetune.loop.phases import phase_loaders
-from zoo.finetune.loop.state import PROBE, State, saved_in
+from zoo.finetune.loop.state import State, saved_in
 from zoo.finetune.loop.train import train
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.results.journal import LIBRARIES, NOTHING, Journal, continued, provenance
 from zoo.finetune.results.trackers import Trackers
 from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.finetune.strategies.choose import EPOCH, Scores, scores_of
-from zoo.finetune.strategies.probe import begin
+from zoo.finetune.strategies.probe import PROBE, begin
 from zoo.lookup.alive import LOCK, RunLock, machine
 from zoo.lookup.runs import CACHE, METRICS, RUN, STATE, TRIALS, WEIGHTS, Run
 from zoo.reflog import now

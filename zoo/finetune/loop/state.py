@@ -31,7 +31,6 @@ from zoo.store.atomic import write_whole
 from zoo.store.regular import open_regular
 
 __all__ = [
-    "PROBE",
     "Best",
     "SavedState",
     "Snapshots",
@@ -44,8 +43,6 @@ __all__ = [
     "write_state",
 ]
 
-PROBE = "probe"
-"""What the weights are called that training begins with, where a probe was fitted."""
 RARELY = 50
 """Training between two saves takes at least this many times as long as saving."""
 
@@ -219,10 +216,9 @@ class State:
         """Take the live weights for the best, if their metrics on the validation split are."""
         best, score, loss = self.best, metrics.get(self.measure), metrics.get("loss", math.nan)
         self.score = self.score if score is None else score
-        # Of equal scores the smaller loss counts, and else what was there before; but training that
-        # scores no more than the probe has gained nothing. Without a score the latest is the best.
-        parts = 1 if best.name == PROBE else 2
-        if score is None or not best.name or rank(score, loss)[:parts] > best.rank[:parts]:
+        # Of equal scores the smaller loss counts, and else what was there before. Without a score
+        # the latest is the best.
+        if score is None or not best.name or rank(score, loss) > best.rank:
             best.name, best.score, best.loss = name, score, loss
             best.tensors = snapshot(self.live) if self.ranks.is_main else {}
 

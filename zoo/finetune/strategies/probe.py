@@ -20,7 +20,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.features.loaders import Loader, Loaders
 from zoo.finetune.loop.evaluate import live_norms, predict, recalibrate, validate
-from zoo.finetune.loop.state import PROBE, SavedState, State
+from zoo.finetune.loop.state import SavedState, State
 from zoo.finetune.results.journal import Journal
 from zoo.finetune.setup.prepare import LEAST, PreparedRun
 from zoo.finetune.strategies.blend import FIRST
@@ -36,6 +36,7 @@ from zoo.finetune.strategies.linear import (
 )
 
 __all__ = [
+    "PROBE",
     "Probe",
     "begin",
     "check_features",
@@ -47,6 +48,8 @@ __all__ = [
     "settle",
 ]
 
+PROBE = "probe"
+"""What the weights are called that training begins with, where a probe was fitted."""
 AT_ONCE = 1 << 27
 """Distances that a GPU computes at once, half a GB."""
 FOLDS = 3
