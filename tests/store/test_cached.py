@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier
 
 import pytest
 from blake3 import blake3
@@ -325,33 +325,3 @@ def test_the_clock_is_that_of_the_shared_store(backend: CachedBackend, shared: C
     first, again = backend.now(), backend.now()
     assert there <= first <= again
     assert (again - there).total_seconds() < 60
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_of_those_who_want_to_know_at_once_whether_it_is_there_few_ask(
-    backend: CachedBackend, shared: Counted, there: bool
-) -> None:
-    """One that began before somebody came does not tell that one that nothing is there."""
-    key = name_of("manifests", Digest("blake3", blake3(b"x").hexdigest()))
-    if there:
-        shared.put(key, [b"x"])
-    asked, stat, goes_on = list[str](), shared.stat, Event()
-
-    def slow(key: str) -> StoredFile | None:
-        asked.append(key)
-        assert goes_on.wait(30)
-        return stat(key)
-
-    shared.stat = slow  # type: ignore[method-assign]
-    with ThreadPoolExecutor(16) as pool:
-        first = pool.submit(backend.stat, key)
-        while not asked:
-            time.sleep(0.001)
-        others = [pool.submit(backend.stat, key) for _ in range(15)]
-        time.sleep(0.05)
-        goes_on.set()
-        found = {each.result() is not None for each in (first, *others)}
-    assert found == {there}
-    assert len(asked) == (1 if there else 2)
-    shared.put(key, [b"x"])
-    assert backend.stat(key), "what was not there is asked for again"

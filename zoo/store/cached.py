@@ -54,7 +54,6 @@ class CachedBackend:
         self.at_once = at_once(shared)
         self._kept, self._names = DiskCache(self.disk, room), NamesSeen(shared)
         self._there: dict[str, tuple[float, StoredFile]] = {}
-        self._absent: dict[str, float] = {}
         self._one, self._asking = OneAtATime(), Lock()
         self._clock: tuple[float, datetime] | None = None
 
@@ -82,26 +81,12 @@ class CachedBackend:
         """See `Backend.stat`."""
         if key.startswith(ALL):
             return self._names.stat(key)
-        if not key.startswith(CONTENT):
-            return self.shared.stat(key)
-        return self._seen(key) or self._asked(key)
-
-    def _asked(self, key: str) -> StoredFile | None:
-        """What is under a key: of those that want to know it at once one asks, for those that wait
-        for it.
-        """
-        came = time.monotonic()
-        with self._one.of(f"stat {key}"):
-            if (found := self._seen(key)) or self._absent.get(key, -1.0) >= came:
-                return found
-            began, stored = time.monotonic(), self.shared.stat(key)
-            if stored:
-                self._see(began, [stored])
-                return stored
-            if len(self._absent) >= ROOM:
-                self._absent.clear()
-            self._absent[key] = began
-            return None
+        if found := self._seen(key):
+            return found
+        began, stored = time.monotonic(), self.shared.stat(key)
+        if stored:
+            self._see(began, [stored])
+        return stored
 
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `Many.present`."""

@@ -81,8 +81,8 @@ class DiskCache:
 
     def holds(self, keys: Collection[str]) -> set[str]:
         """Those of some keys whose files are known to be kept."""
-        root = f"{self._disk.root}/"  # as text, as this is asked for each object that is sent
-        return {key for key in keys if key in self._sound and os.path.exists(root + key)}  # noqa: PTH110
+        root = self._disk.root
+        return {key for key in keys if key in self._sound and (root / key).exists()}
 
     def take(self, name: str, key: str, file: BinaryIO) -> None:
         """Keep a file that lies under ``name`` on the disk and was found to be what ``key`` says,

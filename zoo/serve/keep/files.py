@@ -32,13 +32,17 @@ PIECE = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A range of an object, whose name in the store is ``key``: ``count`` bytes from ``offset``."""
+    """A range of an object: ``count`` bytes from ``offset`` on."""
 
     store: Store
     object: Digest
-    key: str
     offset: int
     count: int
+
+    @property
+    def key(self) -> str:
+        """The object's name in the store."""
+        return name_of("objects", self.object)
 
     def open(self) -> BinaryIO | None:
         """The object as a file; None if it is not there as it is, but encoded."""
@@ -89,21 +93,20 @@ class FileLayout:
     """
 
     def __init__(self, store: Store, file: WeightsFile | PlainFile) -> None:
-        self._store, ranges = store, [*object_ranges(file)]
-        self._ranges = [(each, name_of("objects", each), at, count) for each, at, count in ranges]
-        self.ends = [*accumulate(count for _, _, count in ranges)]
+        self._store, self._ranges = store, [*object_ranges(file)]
+        self.ends = [*accumulate(count for _, _, count in self._ranges)]
 
     def parts(self, begin: int, end: int) -> list[Part]:
         """The bytes ``begin`` to ``end`` of the file."""
         parts: list[Part] = []
         for at in range(bisect_right(self.ends, begin), len(self.ends)):
-            (digest, key, offset, count), last = self._ranges[at], self.ends[at]
+            (name, offset, count), last = self._ranges[at], self.ends[at]
             if last - count >= end:
                 break
             skip = max(begin - (last - count), 0)
             length = min(last, end) - (last - count) - skip
             if length > 0:
-                parts.append(Part(self._store, digest, key, offset + skip, length))
+                parts.append(Part(self._store, name, offset + skip, length))
         return parts
 
 

@@ -140,7 +140,7 @@ def _body(store: Store, key: str, content: Content | None, begin: int, end: int)
     if begin == end:
         return b""
     if content and content.kind == "objects":
-        return [Part(store, content.digest, key, begin, end - begin)]
+        return [Part(store, content.digest, begin, end - begin)]
     if signature := signature_of(StoredFile(key, end, SOMETIME)):
         return signature.read(store)[begin:end]  # that hashes it
     if content and content.kind == "manifests" and not store.backend.stat(key):
