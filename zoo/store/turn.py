@@ -59,7 +59,7 @@ def in_turn(store: Store, prune: Callable[[], T], progress: Progress) -> T:
 
 
 @contextmanager
-def patient_upload(store: Store, progress: Progress = silent) -> Iterator[None]:
+def patient_upload(store: Store) -> Iterator[None]:
     """Announce an upload, once no prune is under way, and none asks for its turn.
 
     Raises:
@@ -69,7 +69,7 @@ def patient_upload(store: Store, progress: Progress = silent) -> Iterator[None]:
     while is_turn_asked_for(store) and time.monotonic() < until:
         _pause(store)
     with ExitStack() as stack:
-        _once_free(store, lambda: stack.enter_context(store.upload()), until, progress)
+        _once_free(store, lambda: stack.enter_context(store.upload()), until, silent)
         yield
 
 

@@ -19,7 +19,6 @@ from zoo.store import Store
 from zoo.store.capabilities import is_served, present_to
 from zoo.store.listing import name_of, read_one
 from zoo.store.manifests import ancestry_of, has_all_of, manifest_if_any
-from zoo.store.turn import patient_upload
 from zoo.transfer import signed
 from zoo.transfer.ahead import asked_ahead
 from zoo.transfer.changes import change_from, check_change
@@ -66,7 +65,7 @@ def push(
     check(remote.read_ref(ref))
     # A folder is as fast as coding what has no base is slow, and can be read without decoding.
     coding = Coding(alone=smallest or not remote.is_near, smallest=smallest)
-    with patient_upload(remote, progress):
+    with remote.upload():
         # Only now: what it says is there could be pruned before.
         remote = asked_ahead(remote, workspace.store, digest, ref)
         copied = send(workspace.store, remote, digest, progress, coding=coding)
