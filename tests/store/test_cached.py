@@ -257,6 +257,25 @@ def test_within_an_upload_all_is_as_it_is(
         assert backend.folders("refs/team/") == {"flowers", "other"}
 
 
+def test_what_a_prune_deletes_last_is_not_taken_for_there(
+    backend: CachedBackend, shared: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends while an upload begins, and another thread has asked for what it deletes then."""
+    mine, digest = Store(backend), Digest("blake3", "ab" * 32)
+    shared.put("zoo.json", [b""])
+    shared.put(name_of("objects", digest), [b""])
+    listed = shared.list
+
+    def ends(folder: str) -> Iterator[StoredFile]:
+        assert mine.missing("objects", [digest]) == set()
+        shared.delete(name_of("objects", digest))
+        return listed(folder)
+
+    monkeypatch.setattr(shared, "list", ends)
+    with mine.upload():
+        assert mine.missing("objects", [digest]) == {digest}
+
+
 def test_who_moves_a_name_sees_it_at_once(backend: CachedBackend, shared: Counted) -> None:
     mine = Store(backend)
     shared.put("zoo.json", [b""])

@@ -191,7 +191,14 @@ class CachedBackend:
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """See `Backend.list`."""
-        return (self._names if folder.startswith(ALL) else self.shared).list(folder)
+        if folder.startswith(ALL):
+            return self._names.list(folder)
+        if not folder.startswith(SIGNS):
+            return self.shared.list(folder)
+        # Who lists signs looks for a prune: one that has just ended deleted until then.
+        signs = [*self.shared.list(folder)]
+        self.look_again()
+        return iter(signs)
 
     def folders(self, folder: str) -> Collection[str]:
         """See `Many.folders`."""
