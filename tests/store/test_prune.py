@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -260,6 +261,34 @@ def test_what_was_not_shown_is_not_deleted(zoo: Workspace, place: Place) -> None
     before = place.names("objects", "manifests")
     assert execute(place.remote, shown, keep=NOW, grace=NOW).doomed == ()
     assert place.names("objects", "manifests") == before
+
+
+def test_what_stays_unshown_keeps_what_it_needs(deltas: Place, tmp_path: Path) -> None:
+    """A name is deleted after the plan was shown, which lists what its checkpoint is coded against:
+    that stays with it, and so a push that finds it there leaves it whole.
+    """
+    append_deletion(deltas.remote, Reference.parse(OTHER))
+    shown = plan(deltas.remote, keep=NOW, grace=NOW)
+    assert shown.doomed
+    append_deletion(deltas.remote, Reference.parse(NAME))
+    execute(deltas.remote, shown, keep=NOW, grace=NOW)
+    assert verify(deltas.remote).damages == ()
+    push(Workspace(tmp_path / "mine"), NAME, deltas.location)
+    assert verify(deltas.remote).damages == ()
+    pull(Workspace.create(tmp_path / "theirs"), NAME, deltas.location)
+
+
+def test_objects_shown_without_their_manifest_stay(zoo: Workspace, place: Place) -> None:
+    """As of a checkpoint that was written, and lost its name, while the plan was made."""
+    add_checkpoint(zoo, NAME)
+    zoo.delete(Reference.parse(NAME))
+    mirror(zoo.store, place)
+    whole = plan(place.remote, keep=NOW, grace=NOW)
+    objects = tuple(item for item in whole.doomed if item.kind == "object")
+    assert {item.kind for item in whole.doomed} == {"object", "manifest"}
+    shown = replace(whole, doomed=objects)
+    assert execute(place.remote, shown, keep=NOW, grace=NOW).doomed == ()
+    assert verify(place.remote).damages == ()
 
 
 def test_a_prune_waits_for_an_upload(zoo: Workspace, place: Place) -> None:

@@ -57,6 +57,7 @@ class PruneMachine(RuleBasedStateMachine):
         self.needs: dict[Digest, set[Digest]] = {}
         self.written: dict[str, datetime] = {}
         self.dated: set[str] = set()
+        self.shown: prune.PrunePlan | None = None
         stamp = lambda: _Clock.at.strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
         self.patches: list[Any] = [
             patch("zoo.reflog.now", stamp),
@@ -116,6 +117,23 @@ class PruneMachine(RuleBasedStateMachine):
     @rule(days=st.integers(1, 40))
     def wait(self, days: int) -> None:
         _Clock.at += timedelta(days=days)
+
+    @precondition(lambda self: self.written)
+    @rule()
+    def show(self) -> None:
+        self.shown = prune.plan(self.place.remote, keep=KEEP, grace=GRACE)
+
+    @precondition(lambda self: self.shown)
+    @rule()
+    def prune_what_was_shown(self) -> None:
+        """Whatever happened since; that nothing is damaged is asked after each step."""
+        assert self.shown
+        before = set(self.place.names("objects", "manifests"))
+        prune.execute(self.place.remote, self.shown, keep=KEEP, grace=GRACE)
+        left = set(self.place.names("objects", "manifests"))
+        assert before - left <= {item.file for item in self.shown.doomed}
+        self.written = {name: at for name, at in self.written.items() if name in left}
+        self.shown = None
 
     @precondition(lambda self: self.written)
     @rule()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -167,14 +167,23 @@ def plan(store: Store, *, keep: timedelta, grace: timedelta, known: Known = NOTH
         return _plan(store, keep, grace, known)
 
 
-def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> PrunePlan:
+def _plan(
+    store: Store, keep: timedelta, grace: timedelta, known: Known, shown: Set[str] | None = None
+) -> PrunePlan:
+    """As `plan`; a file that is not among ``shown``, if given, counts as young. It stays, whatever
+    became of it since, and so must stay all that it needs.
+    """
     # First the time, then files, then names. What is written meanwhile counts as young, and what a
     # name comes to point at meanwhile is kept by it.
     now = store.now()
     before = _earlier(now, grace)
+
+    def is_young(file: StoredFile) -> bool:
+        return file.at > before or (shown is not None and file.name not in shown)
+
     files = {kind: _listed(store, kind) for kind in KINDS}
     young = {
-        kind: {digest for digest, file in held.items() if file.at > before}
+        kind: {digest for digest, file in held.items() if is_young(file)}
         for kind, held in files.items()
     }
     headers = {kind: read_headers(store, kind, files[kind]) for kind in ENCODED}
@@ -190,6 +199,7 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Prun
     # What was sent to a server; a bucket may be the store of one.
     coming = sent_objects(store, now)
     young_manifests |= coming & _either(files)
+    young_manifests -= reached  # what those need stays anyway
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
     doomed, spared = [], 0
@@ -202,8 +212,8 @@ def _plan(store: Store, keep: timedelta, grace: timedelta, known: Known) -> Prun
                 spared += 1
             else:
                 doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
-    doomed += _leftovers(store, before)
-    doomed += _signatures(store, before, reached | young_manifests, None if unread else led)
+    doomed += _leftovers(store, is_young)
+    doomed += _signatures(store, is_young, reached | young_manifests, None if unread else led)
     return PrunePlan(
         doomed=tuple(sorted(doomed, key=lambda item: item.turn)),
         young=spared,
@@ -249,17 +259,15 @@ def execute(
     Raises:
         Conflict: Somebody is writing to the store, or pruning it; nothing was deleted.
     """
-    listed = {item.file for item in shown.doomed}
     with store.pruning():
         # From here on no upload begins, and none is going on.
         # Planned again: a name may have moved, or come back, since the plan was shown.
-        again = plan(store, keep=keep, grace=grace, known=known)
-        doomed = tuple(item for item in again.doomed if item.file in listed)
+        again = _plan(store, keep, grace, known, {item.file for item in shown.doomed})
         gone: list[FileToDelete] = []
         unmarked: list[Digest] = []
         try:
-            with progress("deleting", len(doomed)) as task:
-                for items in _in_turn(store, doomed, again.rebased):
+            with progress("deleting", len(again.doomed)) as task:
+                for items in _in_turn(store, again.doomed, again.rebased):
                     for item in map_each(store, partial(_delete, store, unmarked), items):
                         gone += [item] if item else []
                         task.advance()
@@ -413,15 +421,15 @@ def _doom(kind: Kind, digest: Digest, file: StoredFile, headers: Headers) -> Fil
     return FileToDelete(KIND_NAMES[kind], str(digest), file.name, file.bytes, why, turn)
 
 
-def _leftovers(store: Store, before: datetime) -> Iterator[FileToDelete]:
+def _leftovers(store: Store, is_young: Callable[[StoredFile], bool]) -> Iterator[FileToDelete]:
     for file in sorted(store.files("tmp"), key=lambda file: file.name):
-        if file.at < before and MADE.fullmatch(file.name):
+        if not is_young(file) and MADE.fullmatch(file.name):
             why = "left by an unfinished write"
             yield FileToDelete(LEFTOVER, file.name, file.name, file.bytes, why, TURNS["leftovers"])
 
 
 def _signatures(
-    store: Store, before: datetime, kept: Set[Digest], led: Led | None
+    store: Store, is_young: Callable[[StoredFile], bool], kept: Set[Digest], led: Led | None
 ) -> Iterator[FileToDelete]:
     """Those of manifests that are not ``kept``, or under a name that never ``led`` there, if it is
     known which did; what is none stays, as somebody else's.
@@ -429,7 +437,7 @@ def _signatures(
     with suppress(Unsupported):  # a server of before there were any
         for file in sorted(store.files("signatures"), key=lambda file: file.name):
             signature, why = kept_at(file), ""
-            if signature is None or file.at >= before:
+            if signature is None or is_young(file):
                 continue
             if signature.manifest not in kept:
                 why = "its checkpoint is not kept"

@@ -56,6 +56,7 @@ def keep_manifest(
         if encoded is None and target.write("manifests", digest, [data]):
             return len(data)
     try:
+        _check_base(target, digest)  # ``near`` may have what the target lacks
         manifest_bytes(target, digest, [near] if near else [])
     except (Corrupt, MissingObject):
         target.replace("manifests", digest, [data])
@@ -63,6 +64,20 @@ def keep_manifest(
     except Unsupported:
         pass  # a newer version encoded it
     return 0
+
+
+def _check_base(target: Store, digest: Digest) -> None:
+    """See that ``target`` has what its manifest is encoded against.
+
+    Raises:
+        MissingObject: It has not.
+        Corrupt: The header of the manifest is damaged.
+        Unsupported: A newer version encoded it.
+    """
+    if target.missing("manifests", [digest]):
+        base = manifest_header(target, digest).base
+        if base is not None:
+            target.require_manifest(base)
 
 
 def _standing(target: Store, bases: Iterable[Digest]) -> Iterator[Digest]:
