@@ -575,7 +575,7 @@ def test_a_prune_of_the_bucket_gets_its_turn_beside_steady_writers(
             for number in range(2):
                 name = store.put("objects", f"nobody needs {number}".encode())
                 home = ("--home", tmp_path / "mine")
-                program(*home, "prune", fleet.store, "--grace", 0, "--yes").done()
+                program(*home, "prune", fleet.store, "--keep", 0, "--grace", 0, "--yes").done()
                 assert store.missing("objects", [name])
                 before = len(sent)
                 while len(sent) == before:  # and writers go on
