@@ -1121,7 +1121,7 @@ class Zoo:
             Conflict: Two checkpoints would get one name, or another one has it; nothing is kept.
             InvalidOption: The folder or the pattern cannot be.
         """
-        from zoo.exchange.import_many import carry_out
+        from zoo.exchange.import_many import run_import
         from zoo.exchange.import_plan import plan_import
 
         if plan is None:
@@ -1138,7 +1138,7 @@ class Zoo:
             )
         if dry_run:
             return plan
-        return carry_out(self.workspace, plan, progress=self.progress, **options)
+        return run_import(self.workspace, plan, progress=self.progress, **options)
 
     def edit(
         self,

@@ -105,9 +105,9 @@ def predict(
 
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
-    lies beside the table in OUT.partial until all of it is: the same command with --resume goes on.
-    Of a table that is complete, --resume does nothing, and the exit status is 0. --on has all nodes
-    of a Ray cluster share the images, which lie where each of them reaches them.
+    lies beside the table in OUT.partial until all of it is: the same command with --resume
+    completes it. Of a table that is complete, --resume does nothing, and the exit status is 0.
+    --on has all nodes of a Ray cluster share the images, which lie where each of them reaches them.
 
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.

@@ -211,7 +211,7 @@ def predict_many(
             _keep(rows, kept, left, progress)
             written = _write(kept, out, card, asked, cache)
         except KeyboardInterrupt as error:
-            error.add_note(f"{kept.path} has what was predicted; --resume goes on with it")
+            error.add_note(f"{kept.path} has what was predicted; --resume continues it")
             raise
         kept.delete()
     return written
@@ -312,7 +312,7 @@ def _answers(
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unsupported(
             f"the memory is too small for {len(images)} images at once",
-            hint=f"--resume --batch-size {max(len(images) // 4, 1)} goes on with fewer",
+            hint=f"--resume --batch-size {max(len(images) // 4, 1)} continues with fewer",
         ) from error
     found, outputs = (
         likely(logits, card, asked.top, asked.trust),

@@ -327,10 +327,10 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
 
 
 def _to_go_on(workspace: Workspace, run: Run) -> str:
-    """What is kept of a run that is interrupted, and the command that goes on with it."""
+    """What is kept of a run that is interrupted, and the command that resumes it."""
     # It says that it is running where nothing has been noted since it was resumed.
     left = replace(run, status="interrupted").kept
-    kept = f"{left}; to go on" if left else "nothing is kept yet, begin anew"
+    kept = f"{left}; to resume" if left else "nothing is kept yet, begin anew"
     return (
         f"{kept}: zoo finetune --resume {run.id}\n"
         f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"

@@ -333,8 +333,8 @@ def kept_trials(prepared: PreparedRun, root: Path) -> list[StoredTrial]:
 
 
 def drop(trial: Trial) -> None:
-    """Delete the weights of a trial that nobody will go on with; its figures stay. Not while
-    another process goes on with it.
+    """Delete the weights of a trial that nobody will resume; its figures stay. Not while
+    another process continues it.
     """
     try:
         lock = RunLock(trial.folder, machine())

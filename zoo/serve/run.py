@@ -250,7 +250,7 @@ def listen(address: Address) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        Unavailable: It cannot be had.
+        Unavailable: The address is in use, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
