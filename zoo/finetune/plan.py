@@ -47,7 +47,7 @@ from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
-from zoo.finetune.strategies.probe import probe_heads, settle
+from zoo.finetune.strategies.probe import probe_heads, recalibrate_norms
 from zoo.lookup.runs import CACHE, CROSSINGS
 from zoo.workspace import Workspace
 
@@ -360,7 +360,7 @@ class _DryRun:
 
 
 def _fit(prepared: PreparedRun, parts: Loaders) -> None:
-    settle(prepared, lambda _: parts)
+    recalibrate_norms(prepared, lambda _: parts)
     probe_heads(prepared, parts)
 
 

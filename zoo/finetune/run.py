@@ -53,7 +53,7 @@ from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import only_zoo_loads, with_units
-from zoo.finetune.strategies.probe import begin, probe_heads, settle
+from zoo.finetune.strategies.probe import begin, probe_heads, recalibrate_norms
 from zoo.finetune.trial import drop, locked, patience, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.store.rights import for_all_of
@@ -481,7 +481,7 @@ def find_lr(
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
     loaders = phase_loaders(folder, prepared, lambda _: None)
-    settle(prepared, loaders)
+    recalibrate_norms(prepared, loaders)
     parts = loaders(boundary)
     if prepared.recipe.fits_head:
         ranks.on_main(lambda: probe_heads(prepared, parts))
