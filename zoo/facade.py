@@ -1803,7 +1803,7 @@ class Zoo:
             data: What `finetune` takes; or a folder of images without class folders, an image or a
                 pattern (``photos/*.jpg``): no labels are written then.
             out: The safetensors file to write; None: the answer has the arrays themselves
-                (``codes``, ``labels``, ``keys``).
+                (``features``, ``labels``, ``keys``).
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
             image_size: Height and width that the network gets, as in a fine-tune; None: its own.
