@@ -57,7 +57,7 @@ def test_features_are_the_features_of_the_truncated_network(
         unit="layer2.0",
         images=36,
         skipped=0,
-        features=expected.shape[1],
+        num_features=expected.shape[1],
         classes=("2", "10", "Squares"),
         keys=tuple(map(str, paths)),
     )

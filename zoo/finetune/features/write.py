@@ -87,7 +87,7 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing;
     None: they are in the answer.
 
-    The file is safetensors: ``features`` float32 (N, F) and ``labels``, class indices int64 (N,), or
+    The file is safetensors: ``features`` float32 (N, F), ``labels``, class indices int64 (N,), or
     float32 (N, K) for labels and numbers, or none. Rows are sorted by path, whatever split they are
     in. Its metadata has more: see `_about`, and for the options `Zoo.features`.
     """
