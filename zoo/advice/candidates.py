@@ -232,7 +232,7 @@ class Contest:
         asked = replace(recipe, task=self.prepared.task, precision=decided.precision).to_json()
         done = [each for each in kept if _alike(each.recipe, asked)]
         enough = any(each.epochs >= epochs for each in done)
-        further = (each.epochs for each in done if each.goes_on)
+        further = (each.epochs for each in done if each.resumable)
         return 0 if enough else epochs - max(further, default=0)
 
     def probes(self, images: Sequence[str]) -> dict[str, list[float]]:

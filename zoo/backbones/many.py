@@ -201,7 +201,7 @@ def predict_many(
     with open_rows(out, asked.made_with, resume=resume, force=force) as kept:
         check_out(out, force=force)  # whoever had the lock may have written it
         named = each_image(images)
-        done, named = _gone_on(kept, named, asked.batch_size) if resume else (0, named)
+        done, named = _resumed(kept, named, asked.batch_size) if resume else (0, named)
         left = None if count is None else max(count - done, 0)
         try:
             if elsewhere:
@@ -217,7 +217,7 @@ def predict_many(
     return written
 
 
-def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterator[Named]]:
+def _resumed(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterator[Named]]:
     """How many rows there are, in whole batches, and the images that have none."""
     again: list[Named] = []
     for number, row in enumerate(kept.read(), 1):

@@ -48,7 +48,7 @@ from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
 from zoo.finetune.strategies.probe import probe_heads, recalibrate_norms
-from zoo.lookup.runs import CACHE, CROSSINGS
+from zoo.lookup.runs import ACTIVATIONS, CACHE
 from zoo.workspace import Workspace
 
 __all__ = ["FinetunePlan", "PlannedPhase", "plan_finetune"]
@@ -156,7 +156,7 @@ def plan_finetune(
         only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":
             prepared = at_units(prepared)
-        phases = _phases(prepared, workspace.root / CACHE / CROSSINGS)
+        phases = _phases(prepared, workspace.root / CACHE / ACTIVATIONS)
         with progress(f"trying {TRIED} batches", None):
             trial = _DryRun(prepared, folder, seconds)
             trial.add_all(phases, folds=chosen.strategy == "auto" and undecided(prepared))

@@ -40,7 +40,7 @@ __all__ = [
     "CACHE",
     "CANDIDATES",
     "CHECKED",
-    "CROSSINGS",
+    "ACTIVATIONS",
     "DIGITS",
     "IMAGES",
     "METRICS",
@@ -62,8 +62,8 @@ __all__ = [
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
-CROSSINGS = "crossings"
-"""In it: what enters a network at a cut, for each image, which takes most of the space."""
+ACTIVATIONS = "crossings"
+"""In it: cached activations, the inputs at a cut, which take most of the space. Stored names stay."""
 CHECKED = "images"
 """In it: which images were found to be in order, and copies of those that lie in Parquet files."""
 RUNS = "runs"

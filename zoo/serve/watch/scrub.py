@@ -198,11 +198,11 @@ class Scrub:
         state.now = state.now or Pass(began=now)
         state.spent = self._credible(state.spent)
         try:
-            self._go_on(state.now)
+            self._continue(state.now)
         finally:
             self._note()
 
-    def _go_on(self, now: Pass) -> None:
+    def _continue(self, now: Pass) -> None:
         noted = time.monotonic()
         for place, kind, digest, file in self._files(now.at):
             self._afford(kind, digest, file)
