@@ -13,7 +13,7 @@ import pytest
 import zoo.facade
 from zoo import Recipe, Zoo
 from zoo.domain.digest import Digest
-from zoo.domain.options import RecipeOptions
+from zoo.domain.options import RecipeOptions, RunOptions
 from zoo.domain.query import FIELDS, KEYWORDS, FieldFilters
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
@@ -81,6 +81,18 @@ def test_options_are_those_of_a_recipe() -> None:
     for name, field in known.items():
         if field.metadata["one_of"]:
             assert get_args(options[name]) == field.metadata["one_of"]
+
+
+def test_each_way_to_train_takes_what_a_fine_tune_takes() -> None:
+    """And says so in ``help`` and notebooks, word for word."""
+    said = inspect.signature(zoo.Zoo.finetune).parameters
+    known = {*said} - {*RecipeOptions.__annotations__, "self", "data", "recipe"}
+    for method in (zoo.Zoo.run_recipe, zoo.Zoo.run_seeds, zoo.Zoo.run_folds):
+        found = inspect.signature(method).parameters
+        assert {*found} - {"self", "recipe", "seeds", "folds"} == known
+        assert all(
+            found[name].kind is found[name].KEYWORD_ONLY for name in RunOptions.__annotations__
+        )
 
 
 def test_fields_of_a_search_are_those_of_a_query() -> None:

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from zoo.domain.calls import checked
 from zoo.domain.digest import digits_of
 from zoo.domain.file_names import check_folder
 from zoo.domain.import_options import ImportOptions, StatedOptions
-from zoo.domain.options import OpeningOptions, RecipeOptions
+from zoo.domain.options import OpeningOptions, RecipeOptions, RunOptions
 from zoo.domain.progress import Progress, silent, spoken
 from zoo.domain.recipe import OPTIONS, Recipe
 from zoo.domain.reference import Reference, is_pattern
@@ -1121,7 +1121,7 @@ class Zoo:
             Conflict: Two checkpoints would get one name, or another one has it; nothing is kept.
             InvalidOption: The folder or the pattern cannot be.
         """
-        from zoo.exchange.import_many import carry_out
+        from zoo.exchange.import_many import run_import
         from zoo.exchange.import_plan import plan_import
 
         if plan is None:
@@ -1138,7 +1138,7 @@ class Zoo:
             )
         if dry_run:
             return plan
-        return carry_out(self.workspace, plan, progress=self.progress, **options)
+        return run_import(self.workspace, plan, progress=self.progress, **options)
 
     def edit(
         self,
@@ -1803,7 +1803,7 @@ class Zoo:
             data: What `finetune` takes; or a folder of images without class folders, an image or a
                 pattern (``photos/*.jpg``): no labels are written then.
             out: The safetensors file to write; None: the answer has the arrays themselves
-                (``codes``, ``labels``, ``keys``).
+                (``features``, ``labels``, ``keys``).
             at: The unit or stage; ``head``: what the head gets.
             task: What the labels are; None: what the data looks like.
             image_size: Height and width that the network gets, as in a fine-tune; None: its own.
@@ -2062,44 +2062,30 @@ class Zoo:
         base: str,
         save: str,
         *,
-        device: str = "auto",
-        save_every: int = 0,
-        profile: bool = False,
-        log: Log = (),
         launch: int | Path | str | None = None,
-        force: bool = False,
-        note: str = "",
-        report: str = "",
+        **how: Unpack[RunOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
-        note, report = checked_note(note), self._place(report, save)
-        self.check_finetune(recipe, base, save, device=device, log=log)
+        how = self._check_run(recipe, base, save, how)
         if launch is not None:
-            words = ("finetune", base, "--save", save, "--device", device)
-            more = ("--save-every", save_every, *(["--force"] if force else []))
-            more = (*more, *(["--profile"] if profile else []))
-            more = (*more, *_given(note=note, report=report))
-            return self._launch((*words, *more), launch, log, recipe)
+            words = ("finetune", base, "--save", save, *_words(**how))
+            return self._launch(words, launch, how.get("log", ()), recipe)
         self._begin(base, recipe.data)
         from zoo.finetune.run import finetune
 
+        name = Reference.parse(save)
         with self._runs_shared():
-            return finetune(
-                self.workspace,
-                base,
-                recipe,
-                Reference.parse(save),
-                device=device,
-                save_every=save_every,
-                profile=profile,
-                log=log,
-                force=force,
-                note=note,
-                report=report,
-                progress=self.progress,
-            )
+            return finetune(self.workspace, base, recipe, name, progress=self.progress, **how)
+
+    def _check_run(self, recipe: Recipe, base: str, save: str, how: RunOptions) -> RunOptions:
+        """How a run is done, after all that shows before anything is trained."""
+        note, report = checked_note(how.get("note", "")), how.get("report", "")
+        how = {**how, "note": note, "report": self._place(report, save)}
+        device, log = how.get("device", "auto"), how.get("log", ())
+        self.check_finetune(recipe, base, save, device=device, log=log)
+        return how
 
     def check_finetune(
         self, recipe: Recipe, base: str, save: str, *, device: str = "auto", log: Log = ()
@@ -2121,36 +2107,26 @@ class Zoo:
         save: str,
         *,
         seeds: int = 5,
-        device: str = "auto",
-        save_every: int = 0,
-        profile: bool = False,
-        log: Log = (),
         launch: int | Path | str | None = None,
-        force: bool = False,
-        note: str = "",
-        report: str = "",
+        **how: Unpack[RunOptions],
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
 
         Each is saved under a tag (``team/flowers:seed-3``), and ``save`` itself is then the one
         that did best on its validation images. The rest is as for `finetune`.
         """
-        self.check_finetune(recipe, base, save, device=device, log=log)
+        how = self._check_run(recipe, base, save, how)
         self._begin(base, recipe.data)
         from zoo.finetune.seeds import finetune_seeds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
-        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
-        run = partial(self.run_recipe, **how, launch=launch, force=force)
-        ref = Reference.parse(save)
         return finetune_seeds(
             self.workspace,
             base,
             recipe,
-            ref,
+            Reference.parse(save),
             seeds=seeds,
-            run=run,
-            force=force,
+            run=partial(self.run_recipe, launch=launch, **how),
+            force=how.get("force", False),
             progress=self.progress,
         )
 
@@ -2161,14 +2137,8 @@ class Zoo:
         save: str,
         *,
         folds: int = 5,
-        device: str = "auto",
-        save_every: int = 0,
-        profile: bool = False,
-        log: Log = (),
         launch: int | Path | str | None = None,
-        force: bool = False,
-        note: str = "",
-        report: str = "",
+        **how: Unpack[RunOptions],
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
         out, and then on all of these, for as long as that was best.
@@ -2176,22 +2146,18 @@ class Zoo:
         Each is saved under a tag (``team/flowers:fold-3``), the last under ``save``. The rest is as
         for `finetune`.
         """
-        self.check_finetune(recipe, base, save, device=device, log=log)
+        how = self._check_run(recipe, base, save, how)
         self._begin(base, recipe.data)
         from zoo.finetune.folds import finetune_folds
 
-        how: dict[str, Any] = {"device": device, "save_every": save_every, "profile": profile}
-        how |= {"log": log, "note": checked_note(note), "report": self._place(report, save)}
-        run = partial(self.run_recipe, **how, launch=launch, force=force)
-        ref = Reference.parse(save)
         return finetune_folds(
             self.workspace,
             base,
             recipe,
-            ref,
+            Reference.parse(save),
             folds=folds,
-            run=run,
-            force=force,
+            run=partial(self.run_recipe, launch=launch, **how),
+            force=how.get("force", False),
             progress=self.progress,
         )
 
@@ -2282,10 +2248,8 @@ class Zoo:
             self.progress.say(f"resuming {found.id} -> {found.save}{began}")
         run = found.id
         if launch is not None:
-            on = _given(device=device, report=report)
-            words = ("finetune", "--resume", run, "--save-every", save_every, *on)
-            words = (*words, *(["--profile"] if profile else []))
-            return self._launch(words, launch, log)
+            on = _words(device=device, save_every=save_every, profile=profile, report=report)
+            return self._launch(("finetune", "--resume", run, *on), launch, log)
         self._begin(found.base, str(found.recipe.get("data", "")))
         from zoo.finetune.run import resume
 
@@ -2336,11 +2300,9 @@ class Zoo:
             self.workspace, base, before.recipe, Reference.parse(save), log, device, self.progress
         )
         if launch is not None:
-            given = ("--data", data, "--root", root) if data else ()
-            more = ("--device", device, *given, *(["--force"] if force else []))
-            more = (*more, *_given(note=note, report=report))
-            words = ("rerun", name, "--save", save, *more)
-            return self._launch(words, launch, log)
+            given = _words(data=data, root=root) if data else ()
+            how = _words(device=device, force=force, note=note, report=report)
+            return self._launch(("rerun", name, "--save", save, *given, *how), launch, log)
         self._begin(before.base.ref or name, before.recipe.data)
         from zoo.finetune.run import rerun
 
@@ -2459,9 +2421,15 @@ class Zoo:
         return for_all_of(self.workspace.root, RUNS, TRIALS, CACHE)
 
 
-def _given(**options: str | None) -> tuple[str, ...]:
-    """Options as words of a command, those that say something."""
-    return tuple(word for name, text in options.items() if text for word in (f"--{name}", text))
+def _words(**options: object) -> tuple[str, ...]:
+    """Options as words of a command, those that say something; trackers go to it otherwise."""
+    given = {f"--{name.replace('_', '-')}": it for name, it in options.items() if name != "log"}
+    return tuple(
+        word
+        for name, it in given.items()
+        if it
+        for word in ((name,) if it is True else (name, str(it)))
+    )
 
 
 Zoo.finetune.__doc__ = (

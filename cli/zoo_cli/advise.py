@@ -72,7 +72,7 @@ def advise(
     the command to run. Then the same picture twice; labels that may be wrong; images that are like
     no other one. DATA is what zoo finetune takes. It is not changed.
 
-    Ctrl-C ends the trials: the plan is of what is known by then. Asked again, they go on.
+    Ctrl-C ends the trials: the plan is of what is known by then. Asked again, they resume.
 
     \b
     Examples:
@@ -90,12 +90,12 @@ def advise(
         )
     if save:
         zoo.check_finetune(Recipe(data=data), base, save, device=device)
-    # What is to be carried out is refused now, and not after all the rest.
+    # What is to be run is refused now, and not after all the rest.
     advice = zoo.advise(base, data, skip_alone=not run, **options)
     if not as_json:
         _print(advice, options)
     how = {"device": device, "force": options["force"]}
-    done = _carry_out(zoo, base, advice, save, how) if save else None
+    done = _run_plan(zoo, base, advice, save, how) if save else None
     if as_json:
         print_json(advice.to_json() | ({"result": done.to_json()} if done else {}))
     elif done:
@@ -105,7 +105,7 @@ def advise(
         click.get_current_context().exit(STATUS["interrupted"])
 
 
-def _carry_out(
+def _run_plan(
     zoo: Zoo, base: str, advice: Advice, save: str, how: Mapping[str, Any]
 ) -> Finetuned | None:
     """Fine-tune as the plan says; not after an interrupt, which was meant for that, too."""
@@ -113,7 +113,7 @@ def _carry_out(
         return None
     if advice.plan is None:
         raise click.ClickException(
-            f"there is no plan to carry out, so nothing was saved as {save}: see above"
+            f"there is no plan to run, so nothing was saved as {save}: see above"
         )
     return zoo.run_recipe(Recipe.from_json(advice.plan.recipe), base, save, **how)
 
@@ -273,7 +273,7 @@ def _print_plan(plan: AdvicePlan, *, leaks: Sequence[Leak]) -> None:
     if plan.stopped:
         paragraph(
             "A fine-tune does not follow it by itself (--strategy auto), as the trials did not "
-            "end: ask again, with a larger --budget or several times, and they go on; or run this"
+            "end: ask again, with a larger --budget or several times, and they resume; or run this"
         )
     paragraph(f"It takes about {time_of(plan.seconds)}:")
     click.echo(f"  {clean(plan.command)}")  # in one line, to be copied

@@ -204,7 +204,7 @@ def prune(
     """Show what nothing needs any more, and delete it.
 
     That is in the zoo, or in REMOTE. Kept is what a name points at, or pointed at in the last days,
-    with all that it needs. In the zoo, weights of trials (zoo advise) that no run went on from are
+    with all that it needs. In the zoo, weights of trials (zoo advise) that no run continued are
     deleted, too; what they showed is kept. Training computes caches again. Without --yes, and with
     nobody to ask, nothing is deleted. Runs: zoo runs rm.
 

@@ -63,7 +63,7 @@ def launch_processes(how: str, device: str) -> None:
             _start_as_configured(Path(how), again)
     except SignalException as error:
         if error.sigval is signal.SIGINT:
-            sys.exit(STATUS["interrupted"])  # the first of them said so, and how to go on
+            sys.exit(STATUS["interrupted"])  # the first of them said so, and how to resume
         raise KeyboardInterrupt from error
     except ChildFailedError as error:
         _exit_as(error.failures)

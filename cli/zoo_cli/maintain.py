@@ -152,7 +152,11 @@ def _show_pairs(pairs: tuple[Pair, ...]) -> None:
             names[0] if names else digest.short
             for names, digest in ((pair.names, pair.manifest), (pair.base_names, pair.base))
         )
-        why = "its parent" if pair.distance is None else f"weights {100 * pair.distance:.2g}% apart"
+        why = (
+            "its parent"
+            if pair.distance is None
+            else f"weights differ by {100 * pair.distance:.2g}%"
+        )
         rows.append((name, base, why, size(pair.bytes), size(pair.estimate)))
     table(("CHECKPOINT", "AGAINST", "WHY", "SIZE", "ABOUT"), rows)
 

@@ -200,7 +200,7 @@ def _final(each: Ranked) -> tuple[object, ...]:
 
 
 def _said(ranking: Ranking, options: Mapping[str, object]) -> Iterator[str]:
-    """What the table comes to, and how to go on."""
+    """What the table comes to, and how to continue."""
     measured = sum(each.measured is not None for each in ranking.networks)
     alike = ranking.alike
     yield f"PRIOR is what was known before: {PRIORS[ranking.prior]}"
@@ -254,7 +254,7 @@ def _to_measure(ranking: Ranking, left: int) -> str:
 
 
 def _cut_off(ranking: Ranking) -> Iterator[str]:
-    """What was not done as the budget was over, what that means for the order, and how to go on."""
+    """What was not done as the budget was over, what that means for the order, and what next."""
     runs = [
         (each.name, one)
         for each in ranking.networks
@@ -287,7 +287,7 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
             f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
             f"about {time_of(seconds)} ({name}): --budget {budget_for(seconds)} is enough for it"
         )
-    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) goes on there"
+    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) continues there"
 
 
 def _remarks(ranking: Ranking) -> Iterator[str]:
@@ -304,7 +304,7 @@ def _remarks(ranking: Ranking) -> Iterator[str]:
     if ranking.ended == "budget":
         yield from _cut_off(ranking)
     if ranking.ended == "interrupted":
-        yield "NOTE: interrupted; the same command goes on where it stopped"
+        yield "NOTE: interrupted; the same command resumes where it stopped"
     if "not here" in states:
         yield "NOTE: what is not here is measured with --pull, or after zoo pull NAME"
     if not ranking.winner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,20 +118,8 @@ def serve(
         join(Path(home).resolve(), store, read_bytes(cache or CACHE))
     workspace = open_zoo(quiet=True).workspace
     seals_of(workspace.store)  # before any worker would fail by it
-    none, has = not open_accounts().all(), _names(workspace)
-
-    def told(url: str) -> None:
-        if as_json:
-            print_json({"url": url})
-            return
-        click.echo(f"serving {workspace.store} at {url} (Ctrl-C ends it)")
-        note(has)
-        if none:
-            note("nobody has an account yet; this makes one, and its first token:")
-            note("  zoo serve user add NAME")
-        else:
-            note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
-
+    nobody, names = not open_accounts().all(), _names(workspace)
+    told = partial(_tell, str(workspace.store), names, nobody=nobody, as_json=as_json)
     address = Address.checked(host, port, public_url)
     if workers == 1:
         run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
@@ -138,6 +127,20 @@ def serve(
         workspace.close()
         where = workspace.root, address, workers, told
         run_workers(*where, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
+
+
+def _tell(store: str, names: str, url: str, *, nobody: bool, as_json: bool) -> None:
+    """Where the zoo is served, and what to do next; with ``nobody``, no account is there yet."""
+    if as_json:
+        print_json({"url": url})
+        return
+    click.echo(f"serving {store} at {url} (Ctrl-C ends it)")
+    note(names)
+    if nobody:
+        note("nobody has an account yet; this makes one, and its first token:")
+        note("  zoo serve user add NAME")
+    else:
+        note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
 
 
 def _names(workspace: Workspace) -> str:

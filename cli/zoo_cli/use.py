@@ -105,9 +105,9 @@ def predict(
 
     With --out, images run in batches, on all devices that --device names, and any number of them
     takes no more memory. One that cannot be read is a row whose "problem" says why. What is done
-    lies beside the table in OUT.partial until all of it is: the same command with --resume goes on.
-    Of a table that is complete, --resume does nothing, and the exit status is 0. --on has all nodes
-    of a Ray cluster share the images, which lie where each of them reaches them.
+    lies beside the table in OUT.partial until all of it is: the same command with --resume
+    completes it. Of a table that is complete, --resume does nothing, and the exit status is 0.
+    --on has all nodes of a Ray cluster share the images, which lie where each of them reaches them.
 
     With --json, "classes" are the likeliest, best first, each with its place in "probabilities";
     "logits" are of all "outputs", which are named in the order that the network has.
@@ -292,7 +292,7 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
 
     That is what leaves one of its units, averaged over all places: a vector for each image. DATA is
     what zoo finetune takes, or images without labels: a folder of them, or a quoted pattern. The
-    file is safetensors: the features as `codes`, labels if there are any, and in its metadata
+    file is safetensors: the features as `features`, labels if there are any, and in its metadata
     paths, classes, the unit and the checkpoint's digest.
 
     \b
@@ -304,7 +304,7 @@ def features(name: str, data: str, out: Path, as_json: bool, **options: Any) -> 
     if as_json:
         print_json(written.to_json())
     else:
-        number = f"{written.images} x {written.features} features"
+        number = f"{written.images} x {written.num_features} features"
         skipped = f"; {plural(written.skipped, 'bad image')} left out" if written.skipped else ""
         of = f"{written.unit} of {written.manifest.short}{skipped}"
         click.echo(f"{clean(written.path)}  {number} at {of}")

@@ -27,7 +27,7 @@ PAUSES = (2.0, 4.0, 8.0)
 
 
 AGAIN = (
-    "show another token of OpenID Connect, and do the same again, which goes on where it was: "
+    "show another token of OpenID Connect, and do the same again, which resumes where it was: "
     "zoo login {} --oidc < FILE"
 )
 OVER = "the token of this job has expired"

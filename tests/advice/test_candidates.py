@@ -152,11 +152,11 @@ def test_what_is_kept_is_not_trained_again(tmp_path: Path) -> None:
     recipe = replace(asked, task="classification").to_json()
     race = contest(tmp_path)
 
-    def missing(candidate: Candidate, fold: str, epochs: int, *, goes_on: bool = True) -> int:
-        return race.missing([StoredTrial(recipe, 3, goes_on)], candidate, fold, epochs)
+    def missing(candidate: Candidate, fold: str, epochs: int, *, resumable: bool = True) -> int:
+        return race.missing([StoredTrial(recipe, 3, resumable)], candidate, fold, epochs)
 
     assert [missing(one, "1/3", epochs) for epochs in (1, 3, 9)] == [0, 0, 6]
-    assert missing(one, "1/3", 9, goes_on=False) == 9
+    assert missing(one, "1/3", 9, resumable=False) == 9
     assert missing(one, "2/3", 3) == 3
     assert missing(other, "1/3", 3) == 3
 

@@ -160,7 +160,7 @@ def test_it_is_a_regression_on_features_beside_each_other(
         for at, unit in enumerate(kept):
             out = tmp_path / f"{part}{at}.safetensors"
             empty("features", "team/net", shades / part, "--at", unit, "--out", out).done()
-            codes.append(load_file(out)["codes"])
+            codes.append(load_file(out)["features"])
     labels = load_file(tmp_path / "train0.safetensors")["labels"]
     train, test = scaled(parts["train"], parts["test"])
     hand = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(train, labels)
@@ -216,11 +216,11 @@ def test_it_works_as_any_checkpoint(small_probe: Run, shades: Path, tmp_path: Pa
     assert tested["metrics"]["accuracy"] == sum(right) / len(right)
     out = tmp_path / "codes.safetensors"
     run("features", "team/probe", shades, "--out", out).done()
-    assert load_file(out)["codes"].shape[1] == tree["head"]["params"] // 3 - 1
+    assert load_file(out)["features"].shape[1] == tree["head"]["params"] // 3 - 1
     probe(run, shades, "layer1.0", "team/one", "--image-size", SIDE)
     for name, unit, file in (("team/probe", "layer1.0", "a"), ("team/one", "head", "b")):
         run("features", name, shades, "--at", unit, "--out", tmp_path / file).done()
-    assert torch.equal(load_file(tmp_path / "a")["codes"], load_file(tmp_path / "b")["codes"])
+    assert torch.equal(load_file(tmp_path / "a")["features"], load_file(tmp_path / "b")["features"])
 
     told = run("export", "team/probe", tmp_path / "folder").done()
     assert "its head gets features of layer1.0, layer3.0, head" in told.out + told.err

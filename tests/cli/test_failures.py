@@ -343,7 +343,7 @@ def test_work_is_done_though_nobody_reads_of_it(
             main(["prune", "--keep", "0", "--grace", "0", "--yes"])
         pipe.close()
     assert left.value.code == 0
-    assert not list(home.glob("manifests/*/*")), "the plan is printed before it is carried out"
+    assert not list(home.glob("manifests/*/*")), "the plan is printed before it is run"
 
 
 def test_a_failure_stays_one_though_nobody_reads_of_it(

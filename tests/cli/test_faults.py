@@ -115,7 +115,7 @@ def test_an_interrupt(
     assert (done.code, done.out) == (130, "")
     said, kept, python = (line.strip() for line in done.err.splitlines() if line)
     assert said == "interrupted"
-    assert kept.startswith("kept up to the probe; to go on: zoo finetune --resume ")
+    assert kept.startswith("kept up to the probe; to resume: zoo finetune --resume ")
     assert stored() == before
     assert kept.split()[-1] in python
     assert small(*kept.rpartition(": zoo ")[2].split()).code == 0

@@ -31,7 +31,7 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
         "path": "features.safetensors", "manifest": manifest, "unit": "blocks.1.1", "images": 36,
         "skipped_images": 0, "features": 24, "classes": list("123"),
     }  # fmt: skip
-    features = load_file(home / "features.safetensors")["codes"]
+    features = load_file(home / "features.safetensors")["features"]
     assert features.shape == (36, 24)
 
     again = run(*command)
@@ -41,7 +41,7 @@ def test_a_file_of_features(run: Run, few: Path, home: Path) -> None:
     done = run(*command[:-4], "--out", "features.safetensors", "--force", "--batch-size", 64)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("features.safetensors  36 x 1280 features at head of ")
-    assert load_file(home / "features.safetensors")["codes"].shape == (36, 1280)
+    assert load_file(home / "features.safetensors")["features"].shape == (36, 1280)
 
 
 @pytest.mark.long
@@ -60,7 +60,7 @@ def test_features_at_another_size_are_those_of_the_network_for_that_size(
         small("features", name, few / "1", *size, "--out", out, "--force").done()
         with safe_open(out, "pt") as file:
             about.append(file.metadata())
-            codes.append(file.get_tensor("codes"))
+            codes.append(file.get_tensor("features"))
     assert [each["image_size"] for each in about] == ["64x64", "64x64"]
     one, other = codes
     assert torch.allclose(one, other, atol=1e-5)
@@ -71,7 +71,7 @@ def test_features_at_another_size_are_those_of_the_network_for_that_size(
 
 @pytest.mark.long
 def test_images_without_labels(small: Run, few: Path, tmp_path: Path) -> None:
-    """A folder of images alone, a pattern, one image: codes and paths, and no labels."""
+    """A folder of images alone, a pattern, one image: features and paths, and no labels."""
     flat, out = few / "1", tmp_path / "codes.safetensors"
     names = sorted(path.name for path in flat.iterdir())
     command = ("features", "team/net", "--out", out, "--force")
@@ -84,15 +84,15 @@ def test_images_without_labels(small: Run, few: Path, tmp_path: Path) -> None:
         done = small(*command, data, "--json").done()
         assert (done.json["images"], done.json["classes"]) == (len(paths), [])
         with safe_open(out, "pt") as file:
-            assert list(file.keys()) == ["codes"]
+            assert list(file.keys()) == ["features"]
             about = file.metadata()
-            codes = file.get_tensor("codes")
+            codes = file.get_tensor("features")
         assert json.loads(about["paths"]) == paths
         assert about["task"] == "none"
         expected = codes if expected is None else expected
         assert torch.allclose(codes, expected[: len(codes)], atol=1e-5)
     small(*command, few).done()  # its class folders are labels, as they were
-    assert set(load_file(out)) == {"codes", "labels"}
+    assert set(load_file(out)) == {"features", "labels"}
 
 
 def test_images_without_labels_that_cannot_be_used(small: Run, few: Path, tmp_path: Path) -> None:

@@ -120,11 +120,11 @@ def test_it_is_cut_off_and_goes_on(small: Run, photos: Path) -> None:
     whole, _ = write(-1, photos, "whole.csv")
     assert whole == [24]
     _, notes = write(3, photos, "p.csv")
-    assert notes == ["p.csv.partial has what was predicted; --resume goes on with it"]
+    assert notes == ["p.csv.partial has what was predicted; --resume continues it"]
     assert not Path("p.csv").exists()
     asked = ("predict", NET, photos, "--batch-size", 4, "--out", "p.csv")
     left = small(*asked).refused("p.csv.partial is left of a run that was cut off")
-    assert "--resume goes on with it, --force begins anew" in left.err
+    assert "--resume continues it, --force begins anew" in left.err
     with Path("p.csv.partial").open("ab") as file:  # what a crash leaves
         file.write(b'["photos/a.jp')
     left_over, _ = write(2, photos, "p.csv", resume=True)

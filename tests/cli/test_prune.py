@@ -239,7 +239,7 @@ def test_weights_of_trials_are_collected_and_what_they_showed_stays(toy: Any) ->
     items = [item for item in shown["items"] if item["kind"] == "weights of a trial"]
     assert ([item["name"] for item in items], items[0]["bytes"]) == (old, 4)
     assert shown["spared"] >= 4
-    assert "no run went on from it" in toy("prune").done().out
+    assert "no run continued it" in toy("prune").done().out
     toy("prune", "--yes").done()
     left = {str(path) for path in Path("trials").rglob("*.*")}
     assert {f"trials/{name}/metrics.jsonl" for name in ("old", "running", "young")} <= left

@@ -140,15 +140,15 @@ def test_features_come_as_arrays_or_as_a_file(
         answer = z.features("team/net", colors)
         file = z.features("team/net", colors, tmp_path / "f.safetensors")
     written = load_file(tmp_path / "f.safetensors")
-    assert (answer.path, file.codes, file.path) == (None, None, tmp_path / "f.safetensors")
-    assert answer.codes is not None
-    assert answer.codes.dtype == np.float32
-    assert np.array_equal(answer.codes, written["codes"])
+    assert (answer.path, file.features, file.path) == (None, None, tmp_path / "f.safetensors")
+    assert answer.features is not None
+    assert answer.features.dtype == np.float32
+    assert np.array_equal(answer.features, written["features"])
     assert answer.labels is not None
     assert np.array_equal(answer.labels, written["labels"])
     assert answer.keys[0] == "a/0.png"
     assert answer.to_json() == {**file.to_json(), "path": None}
-    assert "codes" not in repr(answer)
+    assert "array" not in repr(answer)
 
 
 def test_help_and_notebooks_see_every_option_of_a_recipe() -> None:

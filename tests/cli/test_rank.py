@@ -537,7 +537,7 @@ def test_ctrl_c_before_images_are_read_shows_what_is_known_of_networks(
     assert head.split() == ["NOT", "MEASURED", "AS", "IT", "IS", "PRIOR"]
     assert [row.split()[0] for row in rows[:3]] == [each["name"] for each in known["networks"]]
     assert "PRIOR is what was known before" in said.out
-    assert "NOTE: interrupted; the same command goes on where it stopped" in said.out
+    assert "NOTE: interrupted; the same command resumes where it stopped" in said.out
 
 
 def test_after_ctrl_c_what_was_kept_before_is_ranked(

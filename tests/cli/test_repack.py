@@ -23,7 +23,7 @@ def test_files_that_were_imported_without_a_parent(run: Any, home: Path, tmp_pat
         run("push", name, "--to", team)
     shown = run("repack", team)
     assert "nothing was changed; --yes repacks" in shown.err
-    assert "weights 0.01% apart" in shown.out
+    assert "weights differ by 0.01%" in shown.out
     planned = run("repack", team, "--json").json
     assert planned["repacked"] is False
     before = sum(path.stat().st_size for path in team.rglob("*") if path.is_file())

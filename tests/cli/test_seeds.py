@@ -279,7 +279,7 @@ def test_a_terminal_interrupts_two_processes(small: Run, few: Path) -> None:
     _, said = process.communicate(timeout=120)
     (run,) = small("runs", "--json").json
     assert (process.returncode, run["status"]) == (130, "interrupted")
-    assert f"{run['kept']}; to go on: zoo finetune --resume {run['id']}\n" in said
+    assert f"{run['kept']}; to resume: zoo finetune --resume {run['id']}\n" in said
     assert said.count("interrupted") == 1
 
 

@@ -97,7 +97,7 @@ def shared(base: Path, mode: int, owner: int = 0) -> Path:
 
 
 def well(user: User, *lines: tuple[object, ...]) -> None:
-    """Carry out what must succeed."""
+    """Run what must succeed."""
     for line, done in zip(lines, user.zoo(*lines), strict=True):
         assert done.code == 0, (user.id, oct(user.umask), line, done.text)
 

@@ -396,7 +396,7 @@ def test_a_batch_system_that_ends_a_run_learns_how_to_resume_it(
     finally:
         signal.signal(signal.SIGTERM, before)
     run = max(Path("runs").iterdir()).name
-    kept = "kept up to step 3, in epoch 1 of 2; to go on"  # the step that it came in
+    kept = "kept up to step 3, in epoch 1 of 2; to resume"  # the step that it came in
     assert f"{kept}: zoo finetune --resume {run}\n" in done.err
     resumed = small("finetune", "--resume", "last", "--json").done().json
     assert resumed["metrics"] == whole["metrics"]
@@ -421,7 +421,7 @@ def test_an_epoch_is_kept_where_ctrl_c_comes_while_it_is_measured(
             patch.setattr(training, "validate", measured)
             done = small("finetune", NET, "--recipe", recipe, "--save", "team/cut")
         assert done.code == 130
-        assert f"kept up to {kept}; to go on: zoo finetune --resume" in done.err
+        assert f"kept up to {kept}; to resume: zoo finetune --resume" in done.err
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_a_phase_is_kept_where_ctrl_c_comes_after_it(
         patch.setattr(f"zoo.finetune.{where}", interrupted)
         done = small(*tune, "--save", "team/cut")
     assert done.code == 130
-    assert f"kept up to {kept}; to go on: zoo finetune --resume" in done.err
+    assert f"kept up to {kept}; to resume: zoo finetune --resume" in done.err
     small("finetune", "--resume", "last").done()
 
 
@@ -477,7 +477,7 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
             done = small(*tune, *often)
         run = small("runs", "--json").json[0]
         assert done.code == 130
-        assert f"kept up to {kept}; to go on: zoo finetune --resume {run['id']}\n" in done.err
+        assert f"kept up to {kept}; to resume: zoo finetune --resume {run['id']}\n" in done.err
         assert run["kept"] == f"kept up to {kept}"
         assert f"interrupted, kept up to {kept}  {run['id']}" in small("runs").out
         assert f"kept up to {kept}; resume it: zoo finetune" in small("runs", "show", "last").out
@@ -486,7 +486,7 @@ def test_a_run_that_is_cut_off_says_how_far_it_is_kept(
             patch.setattr(tuning, "prepare", interrupt)
             replace(runs.Run.read(Path(run["folder"])), status="running").write()
             done = small("finetune", "--resume", "last")
-        assert f"kept up to {kept}; to go on: zoo finetune --resume {run['id']}\n" in done.err
+        assert f"kept up to {kept}; to resume: zoo finetune --resume {run['id']}\n" in done.err
     small("finetune", "--resume", "last", "--quiet").done()
     assert "kept up to epoch" in small("runs").out  # the other one
     assert re.search(rf"  {run['id']}  team/cut  ", small("runs").out)

@@ -21,6 +21,8 @@ def test_p_is_that_of_a_binomial_test(better: int, worse: int) -> None:
 
 def test_in_words() -> None:
     many = Paired(images=93, better=9, worse=1, test="mcnemar", p=mcnemar(9, 1))
-    assert many.in_words("a", "b") == "10 of 93 images apart, p = 0.021: a is better"
+    assert many.in_words("a", "b") == "they differ on 10 of 93 images, p = 0.021: a is better"
     few = Paired(images=93, better=1, worse=2, test="mcnemar", p=mcnemar(1, 2))
-    assert few.in_words("a", "b") == "3 of 93 images apart, p = 1: no difference can be seen"
+    assert (
+        few.in_words("a", "b") == "they differ on 3 of 93 images, p = 1: no difference can be seen"
+    )

@@ -20,4 +20,4 @@ def test_which_is_better(better: int, worse: int, first: bool, words: str) -> No
 
 def test_of_groups_groups_are_counted() -> None:
     found = Paired(images=93, groups=12, better=2, worse=1, test="sign", p=mcnemar(2, 1))
-    assert found.in_words("a", "b").startswith("3 of 12 groups of images apart")
+    assert found.in_words("a", "b").startswith("they differ on 3 of 12 groups of images,")

@@ -1,4 +1,4 @@
-"""Other users of this machine: functions that are carried out as one of them."""
+"""Other users of this machine: functions that are run as one of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class User:
         return result  # type: ignore[no-any-return]
 
     def zoo(self, *lines: Sequence[object]) -> list[Done]:
-        """Carry out command lines in the user's zoo, one after another."""
+        """Run command lines in the user's zoo, one after another."""
         return self.do(lambda: [_command(("--home", self.home, *line)) for line in lines])
 
     def _tried(self, work: Callable[[], Any]) -> tuple[Any, str]:

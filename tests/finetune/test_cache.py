@@ -98,7 +98,7 @@ def test_half_precision_takes_half_the_bytes_and_is_no_other(work: Work) -> None
     for one, other in zip(whole.rows, half.rows, strict=True):
         assert torch.equal(one.to(torch.bfloat16), other)
     picked = half.picked([4, 0], torch.device("cpu"))
-    entering = half.entering(picked, torch.device("cpu"))[0]
+    entering = half.cut_inputs(picked, torch.device("cpu"))[0]
     assert {rows.dtype for rows in picked} == {torch.bfloat16}
     assert [rows.dtype for rows in entering] == [rows.dtype for rows in whole.rows]
     assert rows_equal(work.activations(torch.bfloat16), half)

@@ -49,15 +49,15 @@ def test_features_are_the_features_of_the_truncated_network(
     images = [card(shallow).preprocess(Image.open(shapes / path)) for path in paths]
     with torch.no_grad():
         expected = shallow(torch.stack(images))
-    assert tensors["codes"].dtype == torch.float32
-    assert torch.allclose(tensors["codes"], expected, atol=1e-5)
+    assert tensors["features"].dtype == torch.float32
+    assert torch.allclose(tensors["features"], expected, atol=1e-5)
     assert made == Features(
         path=out,
         manifest=zoo.workspace.names.resolve(base)[1],
         unit="layer2.0",
         images=36,
         skipped=0,
-        features=expected.shape[1],
+        num_features=expected.shape[1],
         classes=("2", "10", "Squares"),
         keys=tuple(map(str, paths)),
     )
@@ -81,7 +81,7 @@ def test_labels_paths_and_metadata(zoo: Zoo, base: str, shapes: Path, tmp_path: 
     image = card(model).preprocess(Image.open(shapes / paths[5]))[None]
     with torch.no_grad():
         assert torch.allclose(
-            model.get_submodule("fc")(tensors["codes"][5]), model(image)[0], atol=1e-5
+            model.get_submodule("fc")(tensors["features"][5]), model(image)[0], atol=1e-5
         )
 
 
@@ -120,7 +120,7 @@ def test_bad_images_are_left_out_if_asked(
     made = zoo.features(base, shapes, out, device="cpu", skip_bad=True)
     assert (made.images, made.skipped) == (35, 1)
     tensors, said = read(out)
-    assert len(tensors["codes"]) == 35
+    assert len(tensors["features"]) == 35
     assert "2/03.png" not in json.loads(said["paths"])
 
 
@@ -135,7 +135,7 @@ def test_a_file_is_replaced_only_by_force(
     with pytest.raises(Conflict, match="is a folder"):
         zoo.features(base, shapes, shapes, device="cpu", force=True)
     zoo.features(base, shapes, out, device="cpu", force=True)
-    assert len(read(out)[0]["codes"]) == 36
+    assert len(read(out)[0]["features"]) == 36
 
 
 def test_a_broken_off_extraction_leaves_what_was_there(

@@ -111,7 +111,7 @@ def test_predict_and_features_see_them_alike(
         out = root.parent / "features.safetensors"
         zoo.features(base, str(root), out, device="cpu")
         with safe_open(out, "pt") as file:
-            features = file.get_tensor("codes").tolist()
+            features = file.get_tensor("features").tolist()
         images = [root / "2" / "00.png", root / "10" / "05.png"]
         preprocess = card(zoo.load(base)).preprocess
         inputs = [preprocess(Image.open(path)).tolist() for path in images]

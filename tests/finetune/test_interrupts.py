@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from zoo.finetune.loop import phases
-from zoo.finetune.loop.interrupts import held
+from zoo.finetune.loop.interrupts import deferred_interrupts
 from zoo.finetune.setup.prepare import PreparedRun
 
 
@@ -28,7 +28,7 @@ def interrupted(times: int) -> list[str]:
     done = ["begun"]
 
     def block() -> None:
-        with held() as came:
+        with deferred_interrupts() as came:
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
             done.append("ended" if came() else "")

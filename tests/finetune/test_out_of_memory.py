@@ -46,7 +46,7 @@ def test_what_helps_is_said_and_what_is_kept_goes_on(
     assert error.peak > 1e8
     assert "tried to allocate 1125899906842624 bytes" in error.message
     assert "\na new run takes less with --batch-size 1 --accumulate 12 (steps" in error.advice
-    go_on = f"kept up to step 2, in epoch 1 of 1; to go on: zoo finetune --resume {run.id}"
+    go_on = f"kept up to step 2, in epoch 1 of 1; to resume: zoo finetune --resume {run.id}"
     assert (go_on in error.advice) is kept
     assert ("nothing is kept yet, begin anew" in error.advice) is not kept
     assert run.status == "failed"

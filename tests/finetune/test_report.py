@@ -319,7 +319,7 @@ def test_two_are_compared_by_groups_where_these_are_known() -> None:
     wrong = 4 - sum(bool((other.outputs[at] == right[at]).all()) for at in (0, 10, 20, 30))
     assert (found.images, found.groups, found.better, found.worse) == (400, 40, wrong, 0)
     assert (found.test, found.p) == ("sign", 2 * 0.5**wrong if wrong else 1.0)
-    assert f"{wrong} of 40 groups of images apart" in found.in_words("one", "the other")
+    assert f"they differ on {wrong} of 40 groups of images," in found.in_words("one", "the other")
     alone = paired(one._replace(groups=()), other)
     assert (alone.groups, alone.better, alone.test) == (None, 10 * wrong, "mcnemar")
 

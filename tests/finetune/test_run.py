@@ -1,4 +1,4 @@
-"""A recipe carried out: what is shared with the parent, what is recorded, what is repeatable."""
+"""A recipe run: what is shared with the parent, what is recorded, what is repeatable."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def test_an_interrupt_in_python_carries_how_to_resume(
             tune(freeze="all", epochs=1)
     run = small.runs()[0]
     command, python = "\n".join(caught.value.__notes__).splitlines()
-    assert command == f"kept up to the probe; to go on: zoo finetune --resume {run.id}"
+    assert command == f"kept up to the probe; to resume: zoo finetune --resume {run.id}"
     call = python.removeprefix("in Python: ")
     assert call.startswith(f"zoo.open({str(small.root)!r})")
     assert eval(call, {"zoo": zoo}).run == run.id

@@ -1,4 +1,4 @@
-"""A run goes on as long as the process that carries it out lives, and no longer."""
+"""A run goes on as long as the process that runs it lives, and no longer."""
 
 from __future__ import annotations
 

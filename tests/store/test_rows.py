@@ -63,7 +63,7 @@ def test_rows_are_not_lost_by_a_slip(tmp_path: Path) -> None:
         tmp_path / "t", MADE, resume=False, force=False
     ):  # fmt: skip
         pass
-    assert told.value.advice == "--resume goes on with it, --force begins anew"
+    assert told.value.advice == "--resume continues it, --force begins anew"
     with pytest.raises(Conflict, match="top was 3, and is 5 now"), open_rows(
         tmp_path / "t", {**MADE, "top": 5}, resume=True, force=False
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""A stranger's preprocessing is carried out within limits, or refused where it is to be used."""
+"""A stranger's preprocessing is run within limits, or refused where it is to be used."""
 
 from __future__ import annotations
 

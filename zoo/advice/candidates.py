@@ -182,7 +182,7 @@ class Attempts:
             waits=patience(self.progress, until),
         )
         if fold and trial.epochs == trial.of:
-            drop(trial)  # no run goes on from it: that has other images
+            drop(trial)  # no run continues it: that has other images
         return trial
 
 
@@ -232,7 +232,7 @@ class Contest:
         asked = replace(recipe, task=self.prepared.task, precision=decided.precision).to_json()
         done = [each for each in kept if _alike(each.recipe, asked)]
         enough = any(each.epochs >= epochs for each in done)
-        further = (each.epochs for each in done if each.goes_on)
+        further = (each.epochs for each in done if each.resumable)
         return 0 if enough else epochs - max(further, default=0)
 
     def probes(self, images: Sequence[str]) -> dict[str, list[float]]:
@@ -312,7 +312,7 @@ def race_of(contest: Contest, speed: Speed, budget: float, executor: Executor = 
 
 
 def clear_weights(race: Race | None, advised: str) -> None:
-    """Delete the weights of trials that ended, but of the one that a run will go on from."""
+    """Delete the weights of trials that ended, but of the one that a run will continue."""
     for entry in race.entries if race else []:
         for trial in entry.trials:
             if trial.epochs == trial.of and entry.candidate.name != advised:

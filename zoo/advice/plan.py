@@ -424,7 +424,7 @@ def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) 
         if names:
             yield f"a larger --budget: {', '.join(names)} would be tried further"
     if race.stopped == "interrupted":
-        yield "the trials that were interrupted: asked again, they go on where they stopped"
+        yield "the trials that were interrupted: asked again, they resume where they stopped"
     close = next(
         (
             entry

@@ -129,7 +129,7 @@ class Race:
             some are kept from before. What is kept costs nothing.
         progress: Progress callback.
         clock: Seconds that have passed.
-        drop: Is called with trials that nobody will go on with.
+        drop: Is called with trials that nobody will resume.
         executor: Where those of a round are attempted.
 
     Attributes:

@@ -75,12 +75,7 @@ def freeze(
             child.__dict__.pop("train", None)
     # All are thawed before any is frozen: a tensor may be tied into several modules.
     for child in module.modules():
-        names = child.__dict__.pop(FROZEN, ())
-        for name, parameter in child.named_parameters(recurse=False, remove_duplicate=False):
-            if name in names:
-                parameter.requires_grad_(True)
-        for parameter in child.parameters(recurse=False):
-            parameter.grad = None
+        _thaw(child)
     for child in module.modules():
         _freeze(child, frozen)
     _keep_in_eval(module, hierarchy, boundary)
@@ -117,6 +112,16 @@ def trained_norms(module: nn.Module, hierarchy: Hierarchy, boundary: int) -> dic
 def trainable_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that are not frozen, each parameter once."""
     return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def _thaw(child: nn.Module) -> None:
+    """Train what was frozen here of a module's own parameters, without gradients of before."""
+    names = child.__dict__.pop(FROZEN, ())
+    for name, parameter in child.named_parameters(recurse=False, remove_duplicate=False):
+        if name in names:
+            parameter.requires_grad_(True)
+    for parameter in child.parameters(recurse=False):
+        parameter.grad = None
 
 
 def _freeze(child: nn.Module, frozen: Collection[nn.Parameter]) -> None:

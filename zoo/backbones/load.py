@@ -125,7 +125,7 @@ def build(backbone: Backbone, manifest: Manifest) -> nn.Module:
     ``backbone`` is what `zoo.backbones.surgery.backbone_of` gives for it.
 
     Raises:
-        Unsupported: It was made by a surgery that this version cannot carry out.
+        Unsupported: It was made by a surgery that this version cannot do.
         BrokenPlugin: Its plugin, or that of its head, fails.
     """
     surgery = Surgery.parse(manifest.backbone.options)

@@ -201,7 +201,7 @@ def predict_many(
     with open_rows(out, asked.made_with, resume=resume, force=force) as kept:
         check_out(out, force=force)  # whoever had the lock may have written it
         named = each_image(images)
-        done, named = _gone_on(kept, named, asked.batch_size) if resume else (0, named)
+        done, named = _resumed(kept, named, asked.batch_size) if resume else (0, named)
         left = None if count is None else max(count - done, 0)
         try:
             if elsewhere:
@@ -211,13 +211,13 @@ def predict_many(
             _keep(rows, kept, left, progress)
             written = _write(kept, out, card, asked, cache)
         except KeyboardInterrupt as error:
-            error.add_note(f"{kept.path} has what was predicted; --resume goes on with it")
+            error.add_note(f"{kept.path} has what was predicted; --resume continues it")
             raise
         kept.delete()
     return written
 
 
-def _gone_on(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterator[Named]]:
+def _resumed(kept: Rows, named: Iterator[Named], size: int) -> tuple[int, Iterator[Named]]:
     """How many rows there are, in whole batches, and the images that have none."""
     again: list[Named] = []
     for number, row in enumerate(kept.read(), 1):
@@ -312,7 +312,7 @@ def _answers(
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unsupported(
             f"the memory is too small for {len(images)} images at once",
-            hint=f"--resume --batch-size {max(len(images) // 4, 1)} goes on with fewer",
+            hint=f"--resume --batch-size {max(len(images) // 4, 1)} continues with fewer",
         ) from error
     found, outputs = (
         likely(logits, card, asked.top, asked.trust),

@@ -65,7 +65,7 @@ def inference_transform(
     the backbone ``plugin`` crops it.
 
     For a network of one channel, the image is made gray. The transform raises `InvalidImage` where
-    it cannot be carried out within the limits.
+    it cannot be run within the limits.
 
     Raises:
         Unsupported: The preprocessing is beyond the limits.

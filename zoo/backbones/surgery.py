@@ -33,7 +33,7 @@ def backbone_of(manifest: Manifest) -> Backbone:
     `zoo.plugins.load` does.
 
     Raises:
-        Unsupported: Its surgery or preprocessing cannot be carried out.
+        Unsupported: Its surgery or preprocessing cannot be done.
     """
     check_preprocessing(manifest.preprocessing)
     plugin = plugins.backbone(manifest.backbone.plugin)

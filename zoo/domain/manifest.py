@@ -202,7 +202,7 @@ class Manifest:
         ancestors: What its ancestors derive from, those that are roots left out, so that lineage
             travels where weights do not.
         recipe: Options of the fine-tune that made it.
-        freeze: The freeze plan as carried out: frozen and trainable units, and the boundary.
+        freeze: The freeze plan as applied: frozen and trainable units, and the boundary.
         metrics: Results on the held-out split.
         provenance: Where the bytes came from and what made them, as text.
         created: When training made it, UTC, ISO 8601. None for what was pulled or imported: the

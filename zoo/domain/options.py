@@ -1,11 +1,16 @@
-"""Options: those of a recipe as keywords, for editors; `Recipe` says what each is."""
+"""Options: those of a recipe and of a run as keywords, for editors; `Recipe` and `zoo.Zoo.finetune`
+say what each is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-__all__ = ["OpeningOptions", "RecipeOptions"]
+if TYPE_CHECKING:
+    from zoo.contracts import Tracker
+
+__all__ = ["OpeningOptions", "RecipeOptions", "RunOptions"]
 
 
 class OpeningOptions(TypedDict, total=False):
@@ -15,6 +20,18 @@ class OpeningOptions(TypedDict, total=False):
     label_column: str
     root: str
     max_pixels: int | None
+
+
+class RunOptions(TypedDict, total=False):
+    """How a recipe is run, whatever it says; no part of it."""
+
+    device: str
+    save_every: int
+    profile: bool
+    log: Sequence[str | Tracker] | str | Tracker
+    force: bool
+    note: str
+    report: str
 
 
 class RecipeOptions(TypedDict, total=False):

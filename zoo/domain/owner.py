@@ -108,12 +108,12 @@ def renewing(renew: Callable[[], object], *, every: float = EVERY_SECONDS) -> It
     """Call ``renew`` again and again, beside what is done meanwhile."""
     done = threading.Event()
 
-    def go_on() -> None:
+    def keep_renewing() -> None:
         while not done.wait(every):
             with suppress(OSError, ZooError):  # the next one may come through
                 renew()
 
-    thread = threading.Thread(target=go_on, daemon=True)
+    thread = threading.Thread(target=keep_renewing, daemon=True)
     thread.start()
     try:
         yield

@@ -42,25 +42,25 @@ class Paired(Result):
         return self.p < LEVEL and self.better > self.worse
 
     def in_words(self, first: str, other: str) -> str:
-        """``3 of 93 images apart, p = 0.25: no difference can be seen``; after their names."""
+        """``they differ on 3 of 93 images, p = 0.25: no difference can be seen``."""
         found = "no difference can be seen"
         if self.p < LEVEL:
             found = f"{first if self.better > self.worse else other} is better"
         of = f"{self.images} images" if self.groups is None else f"{self.groups} groups of images"
-        return f"{self.better + self.worse} of {of} apart, p = {self.p:.2g}: {found}"
+        return f"they differ on {self.better + self.worse} of {of}, p = {self.p:.2g}: {found}"
 
 
 def mcnemar(better: int, worse: int) -> float:
     """The p of McNemar's exact test, which is a sign test of groups: how often so many of the
     images where one alone is right would be one's, if both were as good.
     """
-    apart, few = better + worse, min(better, worse)
+    differ, few = better + worse, min(better, worse)
     if better == worse:
         return 1.0
-    if apart <= EXACT:
-        return float(2 * sum(math.comb(apart, count) for count in range(few + 1)) / 2**apart)
+    if differ <= EXACT:
+        return float(2 * sum(math.comb(differ, count) for count in range(few + 1)) / 2**differ)
     logs = (
-        lgamma(apart + 1) - lgamma(count + 1) - lgamma(apart - count + 1) - apart * math.log(2)
+        lgamma(differ + 1) - lgamma(count + 1) - lgamma(differ - count + 1) - differ * math.log(2)
         for count in range(few + 1)
     )
     return min(1.0, 2 * math.fsum(map(math.exp, logs)))

@@ -1,4 +1,4 @@
-"""Whether a preprocessing can be carried out: anybody may have written it."""
+"""Whether a preprocessing can be run: anybody may have written it."""
 
 from __future__ import annotations
 

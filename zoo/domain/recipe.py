@@ -619,7 +619,7 @@ def _read_table(text: str) -> Json:
 
 def chosen(recorded: Mapping[str, object], device: str = "") -> Json:
     """The options of a recipe that are not what they are by themselves; on a ``device``, where it
-    was carried out there and its precision was decided.
+    was run there and its precision was decided.
     """
     usual = dict(DEFAULTS)
     if device:

@@ -6,9 +6,9 @@ without it, it is not imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from zoo import plugins
@@ -161,6 +161,15 @@ def _take(
         store = workspace.store
         check_change(store, store.read_ref(ref), ref, after, "pull", other=_shown(location))
 
+    importing = partial(
+        import_file,
+        workspace,
+        ref=ref,
+        why=f"{PULLED}{location.source}",
+        check=check,
+        suits=None if force else suits,
+        progress=progress,
+    )
     # One upload around all: what a first description stored, a second one finds.
     with workspace.store.upload(), workspace.scratch() as scratch:
         fetcher = Fetcher(source, release, workspace.store, scratch, progress)
@@ -170,29 +179,30 @@ def _take(
 
             def keep(origin: Origin) -> Imported:
                 _check_buildable(workspace, origin)
-                name = next(iter(origin.layout.weights if origin.layout else ()), release.weights)
-                path, *parts = fetched(name)
-                try:
-                    return import_file(
-                        workspace,
-                        path,
-                        ref,
-                        origin,
-                        parts=parts,
-                        files=[*companions, path] if parts else companions,
-                        why=f"{PULLED}{location.source}",
-                        check=check,
-                        suits=None if force else suits,
-                        progress=progress,
-                    )
-                except InvalidWeights as error:  # the file itself is gone when this is read
-                    raise InvalidWeights(f"{release.locator}/{name}", error.reason) from error
+                return _import_fetched(importing, release, origin, fetched, companions)
 
             if described:
                 index_local(workspace)  # nothing to do, but after a library was upgraded
             kept = first_that_fits(_origins(release, described, scratch, bases), keep)
         fetcher.done()  # last: a pull that is killed before the name moved resumes with these bytes
     return kept, release
+
+
+def _import_fetched(
+    importing: Callable[..., Imported],
+    release: Release,
+    origin: Origin,
+    fetched: Callable[[str], Sequence[Path]],
+    companions: Sequence[Path],
+) -> Imported:
+    """The weights as the network that ``origin`` says; errors name the file where it came from."""
+    name = next(iter(origin.layout.weights if origin.layout else ()), release.weights)
+    path, *parts = fetched(name)
+    files = [*companions, path] if parts else companions
+    try:
+        return importing(path, origin=origin, parts=parts, files=files)
+    except InvalidWeights as error:  # the file itself is gone when this is read
+        raise InvalidWeights(f"{release.locator}/{name}", error.reason) from error
 
 
 def _release(location: Location, described: CatalogEntry | None) -> tuple[Source, Release]:

@@ -111,7 +111,7 @@ class Fetcher:
             partial.forget(self._disk, self._key(name))
 
     def _key(self, name: str) -> str:
-        """What is known of the bytes, so that other revisions with the same ones go on with them;
+        """What is known of the bytes, so that other revisions with the same ones continue them;
         else where they are.
         """
         release, promised = self._release, self._release.file(name)

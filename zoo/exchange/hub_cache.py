@@ -214,7 +214,7 @@ def _fetched(repository: Repository, commit: str, file: _File) -> Iterator[bytes
     """The bytes of a file that is not here.
 
     Raises:
-        Unavailable: They cannot be had.
+        Unavailable: They cannot be fetched.
         Corrupt: They are others; who writes them then keeps none.
     """
     at = "/".join(map(quote, (*repository.repo.split("/"), "resolve", commit, file.path)))

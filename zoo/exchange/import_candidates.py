@@ -152,11 +152,7 @@ def candidates_of_file(
     architecture, backbone = with_backbone(architecture, backbone)
     check_kind(path)  # what is cheap comes first: torch takes seconds to import
     origin = origin_of(workspace, "file", options, from_plan)
-    several, files = list[Path](), _files(options)
-    if path.name.endswith(INDEX):
-        there = sorted(each.name for each in path.parent.iterdir())
-        several = [path.parent / name for name in parts(path, str(path.parent), there)]
-        files = [path, *files]
+    several = _parts_of(path)
     by, read, first = "", None, (several or [path])[0]
     plugin = backbone or DEFAULT
     # Of a pickle that says with what its network was built; safetensors say nothing.
@@ -175,15 +171,33 @@ def candidates_of_file(
         origin=origin,
         key=key,
         parts=tuple(several),
-        files=tuple(files),
+        files=(*([path] if several else []), *_files(options)),
         read=None if several else read,
     )
+    return _by_likelihood(whole, options, read.saved if read else {})
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """The files that an index names; none if it is a file of weights."""
+    if not path.name.endswith(INDEX):
+        return []
+    there = sorted(each.name for each in path.parent.iterdir())
+    return [path.parent / name for name in parts(path, str(path.parent), there)]
+
+
+def _by_likelihood(
+    whole: ImportCandidate, options: ImportOptions, saved: Mapping[str, object]
+) -> list[ImportCandidate]:
+    """A file as what is beside it describes, as its script built it, as its architecture is, and
+    for images of another size; ``saved`` is what it says of its script.
+    """
+    path, origin = whole.path, whole.origin
     if layout := _beside(path, origin):
-        layout = _recorded(layout, several or [path], options)
+        layout = _recorded(layout, whole.parts or [path], options)
         layout = layout if layout.recorded else replace(layout, record=None)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
-    saved = read.saved if read else {}
-    told = as_built(path, saved, plugin, known), as_sized(path, saved, known)
+    known = origin.architecture
+    told = as_built(path, saved, origin.plugin, known), as_sized(path, saved, known)
     built, sized = (
         [replace(whole, origin=replace(origin, built_with=each))] if each else [] for each in told
     )

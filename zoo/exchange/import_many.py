@@ -1,4 +1,4 @@
-"""Import a folder with all below it: carry out a plan, file by file, whatever one of them is."""
+"""Import a folder with all below it: run a plan, file by file, whatever one of them is."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from zoo.lookup.parent import FoundParent
 from zoo.transfer.changes import change_from
 from zoo.workspace import Check, Workspace
 
-__all__ = ["carry_out"]
+__all__ = ["run_import"]
 
 
-def carry_out(
+def run_import(
     workspace: Workspace,
     plan: ImportPlan,
     *,

@@ -234,7 +234,7 @@ class _Machine:
         self.tensors = 0
 
     def step(self, name: str, argument: Any) -> None:  # noqa: C901 - a table of instructions
-        """Carry out one instruction.
+        """Run one instruction.
 
         Raises:
             InvalidWeights: It asks for too much, or for code.

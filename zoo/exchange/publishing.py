@@ -91,19 +91,16 @@ def publish(
     target = plugins.catalog(source)
     if not isinstance(target, Target):
         raise InvalidOption(f"the source '{source}' publishes nothing")
-    # Older zoos have kept what was typed, such as the address of the repository's page.
     known = {
-        entry.revision
-        for where, entry in published(workspace).items()
-        if hub_address(where) == f"hf://{locator}"
+        *_own_revisions(workspace, locator),
+        *_pulled(workspace, locator, digest, manifest),
     }
     with workspace.scratch() as scratch:
         folder = scratch / "published"
         (there := scratch / "there").mkdir()
         where = (source, locator)
-        exported = export(
-            workspace, digest, folder, card=False
-        )  # first: untrusted code asks nobody
+        # First: untrusted code asks nobody.
+        exported = export(workspace, digest, folder, card=False)
         change = check_there(workspace, str(ref or digest), where, manifest, there, force=force)
         described(folder / CONFIG, manifest, {})
         revision = target.publish(
@@ -111,7 +108,7 @@ def publish(
             folder,
             facts=_facts(workspace, manifest),
             lineage=list(_lineage(str(ref or digest), digest, manifest)),
-            known={*known, *_pulled(workspace, locator, digest, manifest)},
+            known=known,
             force=force,
             private=private,
             note=note,
@@ -120,6 +117,16 @@ def publish(
     return Published(
         manifest=digest, location=location, revision=revision, exported=exported, change=change
     )
+
+
+def _own_revisions(workspace: Workspace, locator: str) -> set[str]:
+    """What this zoo has published there."""
+    # Older zoos have kept what was typed, such as the address of the repository's page.
+    return {
+        entry.revision
+        for where, entry in published(workspace).items()
+        if hub_address(where) == f"hf://{locator}"
+    }
 
 
 def _pulled(

@@ -110,7 +110,7 @@ def read_record(*folders: Path) -> RunRecord:
 
 def read_arguments(path: Path) -> object:
     """What a script was run with, as a small YAML file has it; None if there is none."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         # Texts, lists and mappings, and nothing else is made.

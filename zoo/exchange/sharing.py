@@ -177,24 +177,35 @@ def _pull(
     progress: Progress,
 ) -> Pulled:
     address = hub_address(remote) if remote else None
-    if remote and not address:
-        with _another_name():
-            ref, copied = sync.pull(
-                workspace, name, remote, save=save, force=force, progress=progress
+    if not remote or address:
+        if save:
+            raise InvalidOption(
+                "--as is for what comes from a store; what is published is kept under the name "
+                "NAME: zoo pull NAME --from hf://…"
             )
-        return Pulled(
-            ref=ref,
-            manifest=copied.manifest,
-            moved_from=copied.moved_from,
-            change=copied.change,
-            remote=remote,
-            copied=copied,
-        )
-    if save:
-        raise InvalidOption(
-            "--as is for what comes from a store; what is published is kept under the name NAME: "
-            "zoo pull NAME --from hf://…"
-        )
+        return _pull_published(workspace, name, address, source, force=force, progress=progress)
+    with _another_name():
+        ref, copied = sync.pull(workspace, name, remote, save=save, force=force, progress=progress)
+    return Pulled(
+        ref=ref,
+        manifest=copied.manifest,
+        moved_from=copied.moved_from,
+        change=copied.change,
+        remote=remote,
+        copied=copied,
+    )
+
+
+def _pull_published(
+    workspace: Workspace,
+    name: str,
+    address: str | None,
+    source: str | None,
+    *,
+    force: bool,
+    progress: Progress,
+) -> Pulled:
+    """From a repository of the model hub; without an ``address``, from a source that lists it."""
     with suppress(InvalidReference):  # what takes it says what is wrong
         _check_published(workspace, Reference.parse(name), listed=not address, progress=progress)
     # What comes from a store needs none of what builds networks.

@@ -254,30 +254,21 @@ def evaluate(
     asked_for, (split, samples) = split, choose(dataset, own, split)
     if split not in (ALL, asked_for):
         progress.say(_which(model, dataset, own, split, samples))
+    asked, left_out = replace(dataset, test=samples), 0
+    if own and not group_by:
+        asked = replace(asked, groups=own.groups)
+    if unseen:
+        asked, left_out = without_seen(asked, known.values())
     # The figures of several views are none of what `load` gives.
     save = save and views == 1
     save = save and os.access(workspace.root, os.W_OK) and not workspace.registry.obstacle
-    asked = replace(
-        dataset, test=samples, groups=own.groups if own and not group_by else dataset.groups
-    )
-    left_out = 0
-    if unseen:
-        asked, left_out = without_seen(asked, known.values())
     setting = EvaluationSetting(
         workspace, asked, split, left_out, batch_size, device, save, views, progress
     )
     for each in filter(None, (model, other)):
         matched_of(each, setting.dataset)  # before any of them runs
     mine = setting.answers(model, known[model.digest])
-    several = [f"figures are of {views} views of each image, and not kept"] if views > 1 else []
-    remarks = [
-        *mine.remarks(model),
-        *several,
-        *dataset.remarks,
-        *_guessed(model),
-        *_ungrouped(model, asked),
-    ]
-    comparison = None
+    remarks, comparison = setting.remarks(model, mine), None
     if other:
         theirs = setting.answers(other, known[other.digest])
         remarks += [*_guessed(other), *theirs.remarks(other)]
@@ -300,6 +291,17 @@ class EvaluationSetting(NamedTuple):
     save: bool
     views: int
     progress: Progress
+
+    def remarks(self, model: Model, answers: Answers) -> list[str]:
+        """What limits the figures of the checkpoint."""
+        several = f"figures are of {self.views} views of each image, and not kept"
+        return [
+            *answers.remarks(model),
+            *([several] if self.views > 1 else []),
+            *self.dataset.remarks,
+            *_guessed(model),
+            *_ungrouped(model, self.dataset),
+        ]
 
     def answers(self, model: Model, known: CheckpointClasses) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""

@@ -92,9 +92,9 @@ def _run(command: list[str], *, shown: bool) -> Finetuned:
             out = cast(IO[str], process.stdout).read()
         except KeyboardInterrupt as interrupt:
             _send(process.pid, signal.SIGINT)
-            # What it says now is how to go on; or where it was, if it had hardly begun.
+            # What it says now is how to resume; or where it was, if it had hardly begun.
             told = _failed(_follow(cast(IO[str], process.stderr), shown=False), 130)
-            for text in getattr(told, "__notes__", ()):  # how to go on
+            for text in getattr(told, "__notes__", ()):  # how to resume
                 interrupt.add_note(text)
             raise
     if process.returncode:

@@ -47,8 +47,8 @@ from zoo.finetune.setup.prepare import PreparedRun, prepare, warn_of_guess, with
 from zoo.finetune.strategies.advised import as_advised, were_tried
 from zoo.finetune.strategies.choose import undecided
 from zoo.finetune.strategies.depths import at_units, only_zoo_loads
-from zoo.finetune.strategies.probe import probe_heads, settle
-from zoo.lookup.runs import CACHE, CROSSINGS
+from zoo.finetune.strategies.probe import probe_heads, recalibrate_norms
+from zoo.lookup.runs import ACTIVATIONS, CACHE
 from zoo.workspace import Workspace
 
 __all__ = ["FinetunePlan", "PlannedPhase", "plan_finetune"]
@@ -156,7 +156,7 @@ def plan_finetune(
         only_zoo = only_zoo_loads(prepared)
         if prepared.recipe.strategy == "probe" and prepared.recipe.at != "auto":
             prepared = at_units(prepared)
-        phases = _phases(prepared, workspace.root / CACHE / CROSSINGS)
+        phases = _phases(prepared, workspace.root / CACHE / ACTIVATIONS)
         with progress(f"trying {TRIED} batches", None):
             trial = _DryRun(prepared, folder, seconds)
             trial.add_all(phases, folds=chosen.strategy == "auto" and undecided(prepared))
@@ -360,7 +360,7 @@ class _DryRun:
 
 
 def _fit(prepared: PreparedRun, parts: Loaders) -> None:
-    settle(prepared, lambda _: parts)
+    recalibrate_norms(prepared, lambda _: parts)
     probe_heads(prepared, parts)
 
 

@@ -53,7 +53,7 @@ from zoo.finetune.strategies.blend import blend
 from zoo.finetune.strategies.choose import Scores, choose, undecided
 from zoo.finetune.strategies.depth import at_depth
 from zoo.finetune.strategies.depths import only_zoo_loads, with_units
-from zoo.finetune.strategies.probe import begin, probe_heads, settle
+from zoo.finetune.strategies.probe import begin, probe_heads, recalibrate_norms
 from zoo.finetune.trial import drop, locked, patience, take_over, try_out
 from zoo.lookup.runs import CACHE, RUNS, Run, find_run, list_runs
 from zoo.store.rights import for_all_of
@@ -233,7 +233,7 @@ def resume(
             warn_of_guess(prepared)
             earlier.check_data(prepared)
             saved = saved_in(run.folder, ranks)
-            run = _going_on(run, prepared, saved, log, report)
+            run = _resumed(run, prepared, saved, log, report)
             with (
                 _memory_errors(workspace, run, prepared),
                 _reported(run, prepared),
@@ -243,7 +243,7 @@ def resume(
                 return _run(workspace, prepared, journal, saved, save_every, began, profile)
 
 
-def _going_on(
+def _resumed(
     run: Run, prepared: PreparedRun, saved: SavedState | None, log: Log, report: str
 ) -> Run:
     """The run as it is resumed; without a state it begins anew."""
@@ -282,7 +282,7 @@ def _locked(workspace: Workspace, run: Run, ranks: Ranks) -> Iterator[None]:
         # An interrupt before anything was written is no other error.
         with suppress(Invalid):
             if ranks.is_main and (now := Run.read(run.folder)).status != "done":
-                error.add_note(_to_go_on(workspace, now))
+                error.add_note(_how_to_resume(workspace, now))
         raise
 
 
@@ -306,7 +306,7 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: PreparedRun) -> Ite
             memory(device),
             recipe.images_per_batch,
             recipe.accumulate,
-            _to_go_on(workspace, Run.read(run.folder)),
+            _how_to_resume(workspace, Run.read(run.folder)),
         ) from error
 
 
@@ -326,11 +326,11 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _to_go_on(workspace: Workspace, run: Run) -> str:
-    """What is kept of a run that is interrupted, and the command that goes on with it."""
+def _how_to_resume(workspace: Workspace, run: Run) -> str:
+    """What is kept of a run that is interrupted, and the command that resumes it."""
     # It says that it is running where nothing has been noted since it was resumed.
     left = replace(run, status="interrupted").kept
-    kept = f"{left}; to go on" if left else "nothing is kept yet, begin anew"
+    kept = f"{left}; to resume" if left else "nothing is kept yet, begin anew"
     return (
         f"{kept}: zoo finetune --resume {run.id}\n"
         f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"
@@ -481,7 +481,7 @@ def find_lr(
         raise InvalidOption("a probe alone has no learning rate")
     phase, boundary = prepared.phases[0]
     loaders = phase_loaders(folder, prepared, lambda _: None)
-    settle(prepared, loaders)
+    recalibrate_norms(prepared, loaders)
     parts = loaders(boundary)
     if prepared.recipe.fits_head:
         ranks.on_main(lambda: probe_heads(prepared, parts))

@@ -99,12 +99,12 @@ class StoredTrial:
     Attributes:
         recipe: The options, as JSON, with nothing left to decide.
         epochs: How many are done.
-        goes_on: Whether its weights are kept, too.
+        resumable: Whether its weights are kept, too.
     """
 
     recipe: Mapping[str, object]
     epochs: int
-    goes_on: bool
+    resumable: bool
 
 
 class _Line(msgspec.Struct):
@@ -171,7 +171,7 @@ def try_out(
             # Again: another process may have ended it just before it was locked.
             if found := found or known():
                 return found
-            run = ranks.on_main(lambda: _going_on(new, prepared))
+            run = ranks.on_main(lambda: _kept_or(new, prepared))
             _train(prepared, run, root, until)
             return ranks.on_main(lambda: _read(run, prepared, until))
 
@@ -218,7 +218,7 @@ def _new(folder: Path, prepared: PreparedRun) -> Run:
     )
 
 
-def _going_on(new: Run, prepared: PreparedRun) -> Run:
+def _kept_or(new: Run, prepared: PreparedRun) -> Run:
     """The trial as it is kept; else ``new``, in a folder that has nothing but the lock, which is
     held: what was cut off while it was made, or is damaged, is deleted.
     """
@@ -327,14 +327,14 @@ def kept_trials(prepared: PreparedRun, root: Path) -> list[StoredTrial]:
             )
             if same and run.parent == str(prepared.parent):
                 done = [line.epochs for line in _noted(run) if line.epochs is not None]
-                goes_on = (run.folder / STATE).is_file()
-                found.append(StoredTrial(run.recipe, max(done, default=0), goes_on))
+                resumable = (run.folder / STATE).is_file()
+                found.append(StoredTrial(run.recipe, max(done, default=0), resumable))
     return found
 
 
 def drop(trial: Trial) -> None:
-    """Delete the weights of a trial that nobody will go on with; its figures stay. Not while
-    another process goes on with it.
+    """Delete the weights of a trial that nobody will resume; its figures stay. Not while
+    another process continues it.
     """
     try:
         lock = RunLock(trial.folder, machine())

@@ -21,7 +21,7 @@ from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.words import plural
 from zoo.errors import ZooError
 from zoo.lookup.alive import SILENT
-from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS
+from zoo.lookup.runs import ACTIVATIONS, CACHE, CHECKED
 from zoo.lookup.space import DAY, Space, folders_in, space_of
 from zoo.store.prune import FileToDelete, PrunePlan
 from zoo.store.regular import read_regular
@@ -32,7 +32,7 @@ KIND = "cache of training"
 WHY = "a cache: training computes it again if it is missed"
 FILLING = ".filling-"
 OWN = {
-    CROSSINGS: re.compile(rf"[0-9a-f]{{64}}|{re.escape(FILLING)}[0-9a-f]{{8}}"),
+    ACTIVATIONS: re.compile(rf"[0-9a-f]{{64}}|{re.escape(FILLING)}[0-9a-f]{{8}}"),
     CHECKED: re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}"),
 }
 """What the folders of caches are called that zoo itself writes, by where they are."""

@@ -76,7 +76,7 @@ class OldRun(Result):
         author: Who began it.
         at: When something was written in its folder last, UTC, ISO 8601.
         bytes: What it takes.
-        kept: What it could go on from; empty: nothing.
+        kept: What it could be resumed from; empty: nothing.
         lost: What its checkpoint, which is here, would lose.
     """
 

@@ -40,7 +40,7 @@ __all__ = [
     "CACHE",
     "CANDIDATES",
     "CHECKED",
-    "CROSSINGS",
+    "ACTIVATIONS",
     "DIGITS",
     "IMAGES",
     "METRICS",
@@ -62,8 +62,8 @@ __all__ = [
 
 CACHE = "cache"
 """The folder of what runs can compute again."""
-CROSSINGS = "crossings"
-"""In it: what enters a network at a cut, for each image, which takes most of the space."""
+ACTIVATIONS = "crossings"
+"""In it: cached activations, the inputs at a cut, which take most of the space. Stored names stay."""
 CHECKED = "images"
 """In it: which images were found to be in order, and copies of those that lie in Parquet files."""
 RUNS = "runs"
@@ -112,7 +112,7 @@ class Run(Result):
         reporter: Of one that was reported to this zoo's server, the account that did: nothing of
             it is proven.
         reported: Since when, UTC.
-        heard: When its machine was last heard of, UTC, of one that is to go on. If that is two
+        heard: When its machine was last heard of, UTC, of one that is to be running. If that is two
             minutes ago, it is ``silent``.
     """
 
@@ -157,12 +157,12 @@ class Run(Result):
 
     @property
     def resumable(self) -> bool:
-        """Whether it was cut off and left something to go on from."""
+        """Whether it was cut off and left something to resume from."""
         return self.status in ("interrupted", "failed") and (self.folder / STATE).is_file()
 
     @property
     def kept(self) -> str:
-        """What it goes on from: ``kept up to epoch 1 of 12``; empty: there is nothing."""
+        """What it resumes from: ``kept up to epoch 1 of 12``; empty: there is nothing."""
         if not self.resumable:
             return ""
         saved = [line.get("up_to") for line in self.lines() if line.get("kind") == "saved"]
@@ -177,7 +177,7 @@ class Run(Result):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read ``run.json``; a run that nobody carries out any more was interrupted.
+        """Read ``run.json``; a run that no process runs any more was interrupted.
 
         Raises:
             Invalid: It is missing or damaged.

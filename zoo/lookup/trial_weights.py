@@ -1,4 +1,4 @@
-"""Weights of trials that no run went on from, which a prune deletes; what trials showed stays."""
+"""Weights of trials that no run continued, which a prune deletes; what trials showed stays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.store.prune import FileToDelete, PrunePlan
 __all__ = ["delete_weights", "with_weights"]
 
 KIND = "weights of a trial"
-WHY = "no run went on from it"
+WHY = "no run continued it"
 
 
 def with_weights(root: Path, plan: PrunePlan, grace_days: float) -> PrunePlan:

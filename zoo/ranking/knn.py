@@ -34,13 +34,13 @@ def neighbors_know(
         groups: Of each image: those of its own group do not count. Empty: each is alone.
     """
     unit = normalize(features - features.mean(dim=0), dim=1)
-    likeness = unit @ unit.T
-    likeness.fill_diagonal_(-torch.inf)
+    similarity = unit @ unit.T
+    similarity.fill_diagonal_(-torch.inf)
     index = {name: at for at, name in enumerate(dict.fromkeys(groups)) if name}
     if index:
         own = torch.tensor([index.get(name, -1) for name in groups])
-        likeness[(own[:, None] == own) & (own >= 0)[:, None]] = -torch.inf
-    near, which = likeness.topk(min(NEIGHBORS, len(targets) - 1), dim=1)
+        similarity[(own[:, None] == own) & (own >= 0)[:, None]] = -torch.inf
+    near, which = similarity.topk(min(NEIGHBORS, len(targets) - 1), dim=1)
     weights = (near / TEMPERATURE).softmax(dim=1).nan_to_num()  # all may be of its own group
     votes = one_hot(targets).float() if task == "classification" else targets.float()
     said = (weights[:, :, None] * votes[which]).sum(dim=1)

@@ -168,7 +168,7 @@ def effects(figures: Iterable[Figure]) -> dict[str, tuple[float, int]]:
 
 def _separate(
     edges: NDArray[np.int64], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """For ``scores`` (N,) that are each the sum of two unknowns ``edges`` (N, 2): the unknowns by
     least squares, and the number of the connected part that each belongs to.
     """

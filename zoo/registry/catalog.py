@@ -80,9 +80,9 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
     _tell_macs(connection)
-    # To settle takes as long as a tenth of all items take to index, so it must be worth it.
+    # It takes as long as a tenth of all items take to index, so it must be worth it.
     if total > max(MANY, known):
-        index.settle(connection)
+        index.optimize(connection)
     return total
 
 

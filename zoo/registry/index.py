@@ -20,7 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from zoo.registry.sql import POSTGRESQL, SQLITE, Test
 from zoo.registry.terms import Wanted
 
-__all__ = ["add", "clear", "create", "having", "holds", "remove", "settle"]
+__all__ = ["add", "clear", "create", "having", "holds", "optimize", "remove"]
 
 INDEX = sa.table("item_term", sa.column("rowid"), sa.column("terms"))
 # All of a large transaction is merged in memory: among two million items, indexing by FTS5's own
@@ -47,7 +47,7 @@ CLEAR = {
     SQLITE: ("INSERT INTO item_term(item_term) VALUES ('delete-all')", ROOM),
     POSTGRESQL: ("DELETE FROM item_term",),
 }
-SETTLE = {
+OPTIMIZE = {
     SQLITE: ("INSERT INTO item_term(item_term) VALUES ('optimize')",),
     POSTGRESQL: (
         "SELECT gin_clean_pending_list('ix_item_term_terms')",
@@ -66,9 +66,9 @@ def clear(connection: sa.Connection) -> None:
     _run(connection, CLEAR)
 
 
-def settle(connection: sa.Connection) -> None:
+def optimize(connection: sa.Connection) -> None:
     """Prepare for searches, after very many items were put in."""
-    _run(connection, SETTLE)
+    _run(connection, OPTIMIZE)
 
 
 def add(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:

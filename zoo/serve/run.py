@@ -116,21 +116,7 @@ class Server(uvicorn.Server):
         self._leads = bool(self._threads) and accounts.locks.leads()
         looking = partial(_try, partial(warm, self.hub, self.url))
         self._threads.append(threading.Thread(target=looking, name="warm", daemon=True))
-        config = uvicorn.Config(
-            App(self.hub, address),
-            http=ZeroCopyProtocol,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Whose address it is, a proxy says; without one, any program of this machine could.
-            proxy_headers=bool(address.public_url),
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-        super().__init__(config)
+        super().__init__(_uvicorn_config(App(self.hub, address), proxied=bool(address.public_url)))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and describe meanwhile what nobody has asked for yet."""
@@ -230,6 +216,23 @@ class Server(uvicorn.Server):
         _try(partial(self.hub.views.prepare, every))
 
 
+def _uvicorn_config(app: App, *, proxied: bool) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=ZeroCopyProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Whose address it is, a proxy says; without one, any program of this machine could.
+        proxy_headers=proxied,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
 def _try(what: Callable[[], None]) -> None:
     """Do something beside answering; whatever fails, the thread goes on."""
     try:
@@ -250,7 +253,7 @@ def listen(address: Address) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        Unavailable: It cannot be had.
+        Unavailable: The address is in use, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:

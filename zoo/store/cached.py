@@ -89,7 +89,7 @@ class CachedBackend:
         return stored
 
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
-        """See `Many.present`."""
+        """See `SupportsBatches.present`."""
         found = {key: stored for key in keys if (stored := self._seen(key))}
         names = [key for key in keys if key.startswith(ALL)]
         found |= {key: stored for key in names if (stored := self._names.stat(key))}
@@ -159,7 +159,7 @@ class CachedBackend:
             return fdopen(dup(file.fileno()), "rb")
 
     def view(self, key: str) -> memoryview:
-        """See `Mapped.view`."""
+        """See `LocalDisk.view`."""
         with self.file(key) as file:
             size = fstat(file.fileno()).st_size
             return memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
@@ -201,7 +201,7 @@ class CachedBackend:
         return iter(signs)
 
     def folders(self, folder: str) -> Collection[str]:
-        """See `Many.folders`."""
+        """See `SupportsBatches.folders`."""
         if folder.startswith(ALL):
             return self._names.folders(folder)
         return folders(self.shared, folder)

@@ -80,15 +80,15 @@ def _left(entries: Iterable[RefEntry]) -> Iterator[tuple[Digest, RefEntry]]:
 
 
 def _described(
-    digest: Digest, moves: list[tuple[RefEntry, Reference]], manifest: object
+    digest: Digest, entries: list[tuple[RefEntry, Reference]], manifest: object
 ) -> Forgotten:
-    moves = sorted(moves, key=lambda move: move[0].at, reverse=True)
-    last = moves[0][0] if moves else None
+    entries = sorted(entries, key=lambda each: each[0].at, reverse=True)
+    last = entries[0][0] if entries else None
     known = manifest if isinstance(manifest, Manifest) else None
     recipe = (known.recipe if known else None) or {}
     return Forgotten(
         manifest=digest,
-        names=tuple(dict.fromkeys(ref for _, ref in moves)),
+        names=tuple(dict.fromkeys(ref for _, ref in entries)),
         at=last.at if last else "",
         by=last.by if last else "",
         deleted=bool(last and last.deleted),

@@ -47,22 +47,22 @@ class Remembering:
         return self._known[key] if key in self._known else self.backend.stat(key)
 
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
-        """See `Many.present`."""
+        """See `SupportsBatches.present`."""
         known = {key: self._known[key] for key in keys if key in self._known}
         found = {key: stored for key, stored in known.items() if stored}
         left = [key for key in keys if key not in known]
         return {**found, **present(self.backend, left)} if left else found
 
     def folders(self, folder: str) -> Collection[str]:
-        """See `Many.folders`."""
+        """See `SupportsBatches.folders`."""
         return folders(self.backend, folder)
 
     def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, StoredFile]:
-        """See `Served.present_to`."""
+        """See `ServerBackend.present_to`."""
         return present_to(self.backend, name, keys)
 
     def newest(self) -> Mapping[str, bytes]:
-        """See `Served.newest`."""
+        """See `ServerBackend.newest`."""
         return newest(self.backend) or {}
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:

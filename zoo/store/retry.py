@@ -63,11 +63,11 @@ class Retrying:
         return self._again(lambda: self.backend.stat(key))
 
     def newest(self) -> Mapping[str, bytes]:
-        """See `Served.newest`."""
+        """See `ServerBackend.newest`."""
         return self._again(lambda: newest(self.backend) or {})
 
     def present_to(self, name: str, keys: Collection[str]) -> Mapping[str, StoredFile]:
-        """See `Served.present_to`."""
+        """See `ServerBackend.present_to`."""
         return self._again(lambda: present_to(self.backend, name, keys))
 
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:

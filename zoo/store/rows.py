@@ -1,7 +1,7 @@
 """Rows of a file that takes hours, kept beside it until all of them are there.
 
 ``NAME.partial`` is JSON in lines: what the rows are made with, then each row, a list. Lines are
-only appended; what a crash leaves half-written is cut off by whoever goes on. A kernel takes the
+only appended; what a crash leaves half-written is cut off by whoever resumes. A kernel takes the
 lock from whoever dies.
 """
 
@@ -62,7 +62,7 @@ class Rows:
     def cut(self, multiple: int) -> int:
         """Keep whole rows, and of these so many that ``multiple`` divides them: how many are left.
 
-        So whoever goes on makes the same batches.
+        So whoever resumes makes the same batches.
         """
         kept = end = 0
         with open_regular(self.path, self.path) as file:
@@ -115,7 +115,7 @@ def differences(was: Mapping[str, object], now: Mapping[str, object]) -> list[st
 
 
 ANEW = "--force begins anew"
-GOES_ON = f"--resume goes on with it, {ANEW}"
+RESUME = f"--resume continues it, {ANEW}"
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def open_rows(
 
     Args:
         target: The file. Its folder is there.
-        made_with: What the rows are made with, plain data: who goes on does so with the same.
+        made_with: What the rows are made with, plain data: who resumes does so with the same.
         resume: Go on with what is there, if anything is.
         force: Without ``resume``: begin anew, whatever is there.
 
@@ -139,7 +139,7 @@ def open_rows(
     with disk_errors(target.parent), _locked(path) as file:
         rows, left = Rows(path, file), os.fstat(file.fileno()).st_size
         if left and not resume and not force:
-            raise Conflict(f"{path} is left of a run that was cut off", hint=GOES_ON)
+            raise Conflict(f"{path} is left of a run that was cut off", hint=RESUME)
         if left and resume:
             rows.check(made_with)
             yield rows
@@ -149,7 +149,7 @@ def open_rows(
             yield rows
         except BaseException:
             with suppress(OSError):
-                if next(rows.read(), None) is None:  # nothing to go on with
+                if next(rows.read(), None) is None:  # nothing to resume
                     path.unlink()
             raise
 

@@ -37,7 +37,7 @@ def sender(store: Store, remote: Store, encoder: Encoder, advance: Advance, stop
     """
 
     def send(digest: Digest) -> int:
-        _go_on(stop)
+        _check_stop(stop)
         data = store.view("objects", digest)
         encoded = encoder.encode(digest, data)
         if encoded is None:
@@ -78,7 +78,7 @@ class Receiver:
             Corrupt: They did not arrive as the digest says, repeatedly; nothing was kept.
             Unavailable: The remote does not answer, or this is to stop.
         """
-        _go_on(self.stop)
+        _check_stop(self.stop)
         meter = _Meter(self.sizes[digest], self.advance, self.stop)
         receive = self._decode if digest in self.encoded else self._plain
         for attempt in range(1, TRIES + 1):
@@ -144,7 +144,7 @@ class _Meter:
 
     def through(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
-            _go_on(self._stop)
+            _check_stop(self._stop)
             self.passed += len(piece)
             self.show(min(self.passed, self._size))
             yield piece
@@ -154,7 +154,7 @@ class _Meter:
         self._shown = done
 
 
-def _go_on(stop: Event) -> None:
+def _check_stop(stop: Event) -> None:
     if stop.is_set():
         raise Unavailable("the transfer", "was stopped")
 

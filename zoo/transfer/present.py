@@ -19,7 +19,7 @@ __all__ = ["check_whole", "repair_shared", "seems_whole"]
 
 
 def seems_whole(store: Store, digest: Digest, size: int) -> bool:
-    """Whether an object that ``store`` holds, as it is or encoded, can be had from there.
+    """Whether an object that ``store`` holds, as it is or encoded, can be read from there.
 
     In a folder it is read and hashed. Elsewhere that would be a download: its size is compared, and
     of a delta, whether its base is there.

@@ -133,7 +133,7 @@ class Repacked(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Contents:
     """What a remote holds."""
 
     objects: Mapping[Digest, StoredFile]
@@ -167,7 +167,7 @@ class _Work:
     """A plan with what carries it out."""
 
     shown: RepackPlan
-    held: _Held
+    contents: _Contents
     deltas: tuple[tuple[Delta, ...], ...]
 
 
@@ -203,7 +203,7 @@ def repack(store: Store, *, smallest: bool = False, progress: Progress = silent)
     deltas = {delta.object: delta for each in work.deltas for delta in each}
     left: list[str] = []
     with tempfile.TemporaryDirectory(prefix="zoo-repack-") as folder:
-        coder = _Coder(store, work.held, Path(folder), smallest=smallest, left=left)
+        coder = _Coder(store, work.contents, Path(folder), smallest=smallest, left=left)
         with store.upload(), progress("encoding", len(deltas)) as task:
             sizes = {digest: delta.size for digest, delta in deltas.items()}
             proven = {}
@@ -211,22 +211,24 @@ def repack(store: Store, *, smallest: bool = False, progress: Progress = silent)
                 if header:
                     proven[digest] = header
                 task.advance()
-        done = _swap(store, proven, work.held, Path(folder))
+        done = _swap(store, proven, work.contents, Path(folder))
     pairs = [
-        _counted(pair, [delta.object for delta in each if delta.object in done], work.held, done)
+        _counted(pair, [one.object for one in each if one.object in done], work.contents, done)
         for pair, each in zip(work.shown.pairs, work.deltas, strict=True)
     ]
     return Repacked(
         pairs=tuple(pair for pair in pairs if pair.objects),
         objects=len(done),
-        bytes_before=sum(map(work.held.stored, done)),
+        bytes_before=sum(map(work.contents.stored, done)),
         bytes_after=sum(done.values()),
         left=(*work.shown.unread, *left),
     )
 
 
-def _counted(pair: Pair, objects: list[Digest], held: _Held, done: Mapping[Digest, int]) -> Pair:
-    before, after = sum(map(held.stored, objects)), sum(done[item] for item in objects)
+def _counted(
+    pair: Pair, objects: list[Digest], contents: _Contents, done: Mapping[Digest, int]
+) -> Pair:
+    before, after = sum(map(contents.stored, objects)), sum(done[item] for item in objects)
     return replace(pair, objects=len(objects), bytes=before, estimate=after)
 
 
@@ -237,20 +239,20 @@ def _plan(store: Store, progress: Progress) -> _Work:
             hint="zoo repack is for the remotes that you push to",
         )
     unread: list[str] = []
-    held = _held(store, unread)
+    contents = _list_contents(store, unread)
     manifests = _manifests(store, unread)
     names = _names(store)
     pairs: list[Pair] = []
     deltas: list[tuple[Delta, ...]] = []
-    taken = {digest: header.base for digest, header in held.headers.items() if header.base}
-    bases = held.bases
+    taken = {digest: header.base for digest, header in contents.headers.items() if header.base}
+    bases = contents.bases
     with progress("comparing", len(manifests)) as task:
         for digest, base, far in _related(store, manifests, unread):
             task.advance()
             if base is None:
                 continue
-            found = tuple(_deltas(manifests[digest], manifests[base], held, taken, bases))
-            estimate = _estimate(store, found, held)
+            found = tuple(_deltas(manifests[digest], manifests[base], contents, taken, bases))
+            estimate = _estimate(store, found, contents)
             if estimate is None:
                 continue
             taken |= {delta.object: delta.base for delta in found}
@@ -263,15 +265,15 @@ def _plan(store: Store, progress: Progress) -> _Work:
                     base_names=names.get(base, ()),
                     distance=far,
                     objects=len(found),
-                    bytes=sum(held.stored(delta.object) for delta in found),
+                    bytes=sum(contents.stored(delta.object) for delta in found),
                     estimate=estimate,
                 )
             )
             deltas.append(found)
-    return _Work(RepackPlan(pairs=tuple(pairs), unread=tuple(unread)), held, tuple(deltas))
+    return _Work(RepackPlan(pairs=tuple(pairs), unread=tuple(unread)), contents, tuple(deltas))
 
 
-def _held(store: Store, unread: list[str]) -> _Held:
+def _list_contents(store: Store, unread: list[str]) -> _Contents:
     listings = {kind: list_folder(store, kind) for kind in ("objects", "encoded")}
     for listing in listings.values():
         for error in listing.unlisted.values():
@@ -280,7 +282,7 @@ def _held(store: Store, unread: list[str]) -> _Held:
     headers = read_headers(store, "encoded", encoded)
     unread += [str(error) for error in headers.values() if isinstance(error, ZooError)]
     whole = {digest: each for digest, each in headers.items() if isinstance(each, Header)}
-    return _Held(listings["objects"].files, encoded, whole)
+    return _Contents(listings["objects"].files, encoded, whole)
 
 
 def _manifests(store: Store, unread: list[str]) -> dict[Digest, Manifest]:
@@ -351,7 +353,7 @@ def _sketch(store: Store, manifest: Manifest) -> Sketch:
 def _deltas(
     manifest: Manifest,
     base: Manifest,
-    held: _Held,
+    contents: _Contents,
     taken: Mapping[Digest, Digest],
     bases: set[Digest],
 ) -> Iterator[Delta]:
@@ -364,19 +366,23 @@ def _deltas(
         objects.setdefault(tensor.object, []).append(tensor)
     for digest, tensors in objects.items():
         # Held both ways: an earlier run was killed before it deleted the plain one.
-        begun = digest in taken and digest in held.objects and digest in held.headers
-        if digest in bases or held.size(digest) is None or (digest in taken and not begun):
+        begun = digest in taken and digest in contents.objects and digest in contents.headers
+        if digest in bases or contents.size(digest) is None or (digest in taken and not begun):
             continue
         twins = {twin_of(tensor, others) for tensor in tensors}
         twin = twins.pop() if len(twins) == 1 else None
         against = taken[digest] if begun else taken.get(twin, twin) if twin else None
-        size = held.size(digest) or 0
-        if against in (None, digest) or held.size(against) != size or not held.stands(against):
+        size = contents.size(digest) or 0
+        if (
+            against in (None, digest)
+            or contents.size(against) != size
+            or not contents.stands(against)
+        ):
             continue
         yield Delta(digest, against, size, tuple(tensors))
 
 
-def _estimate(store: Store, deltas: Iterable[Delta], held: _Held) -> int | None:
+def _estimate(store: Store, deltas: Iterable[Delta], contents: _Contents) -> int | None:
     """About how many bytes these take as differences, by parts of the largest; None if that is not
     worth it.
     """
@@ -390,12 +396,12 @@ def _estimate(store: Store, deltas: Iterable[Delta], held: _Held) -> int | None:
         coded = encode_best(
             part, layout_of(delta.tensors, len(part)), base, delta.base, alone=False
         )
-        stored = held.stored(delta.object) / delta.size
+        stored = contents.stored(delta.object) / delta.size
         before += math.ceil(len(part) * stored)
         after += min(math.ceil(len(part) * stored), len(coded) if coded else len(part))
     if not before or after > before * WORTH:
         return None
-    total = sum(held.stored(delta.object) for delta in largest)
+    total = sum(contents.stored(delta.object) for delta in largest)
     return math.ceil(total * after / before)
 
 
@@ -411,14 +417,14 @@ def _part(store: Store, digest: Digest, size: int) -> bytes:
 class _Coder:
     """Encodes objects and proves what it has made.
 
-    What is held plain gets its encoded form beside it. What is held encoded alone can have one form
-    only: the new one waits in ``folder``.
+    What is held plain gets its encoded form beside it. What is held encoded alone can have one
+    form only: the new one waits in ``folder``.
     """
 
     def __init__(
-        self, store: Store, held: _Held, folder: Path, *, smallest: bool, left: list[str]
+        self, store: Store, contents: _Contents, folder: Path, *, smallest: bool, left: list[str]
     ) -> None:
-        self._store, self._held, self._folder = store, held, folder
+        self._store, self._contents, self._folder = store, contents, folder
         self._smallest, self._left = smallest, left
         self._sound: set[Digest] = set()
 
@@ -434,15 +440,15 @@ class _Coder:
         return delta.object, None
 
     def _encode(self, delta: Delta) -> Header | None:
-        store, begun = self._store, self._held.headers.get(delta.object)
-        plain = delta.object in self._held.objects
+        store, begun = self._store, self._contents.headers.get(delta.object)
+        plain = delta.object in self._contents.objects
         if plain and begun and begun.base == delta.base:
             data: bytes | memoryview = store.view("encoded", delta.object)
         else:
             with _whole(store, delta.object, delta.size) as whole:
                 self._check(delta.object, whole)
                 coded = self._difference(delta, whole)
-            if coded is None or len(coded) > self._held.stored(delta.object) * WORTH:
+            if coded is None or len(coded) > self._contents.stored(delta.object) * WORTH:
                 return None
             data = coded
         if plain:
@@ -486,18 +492,18 @@ def _whole(store: Store, digest: Digest, size: int) -> Iterator[memoryview]:
 
 
 def _swap(
-    store: Store, proven: Mapping[Digest, Header], held: _Held, folder: Path
+    store: Store, proven: Mapping[Digest, Header], contents: _Contents, folder: Path
 ) -> dict[Digest, int]:
     """Delete plain objects whose encoded form is proven, and put what waits in ``folder`` in the
     place of what was encoded alone; the bytes that each takes now.
     """
     done: dict[Digest, int] = {}
     with _alone(store):
-        now = _held(store, [])
+        now = _list_contents(store, [])
         for digest, header in proven.items():
             assert header.base is not None
             is_plain = digest in now.objects
-            same = now.headers.get(digest) == (header if is_plain else held.headers.get(digest))
+            same = now.headers.get(digest) == (header if is_plain else contents.headers.get(digest))
             # Meanwhile somebody may have coded against it, made its base a delta, or repaired it.
             if digest in now.bases or not now.stands(header.base) or not same:
                 if is_plain and same:

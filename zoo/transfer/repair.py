@@ -65,7 +65,7 @@ def _replaced(store: Store, source: Store, damage: Damage) -> bool:
         return False
     try:
         if damage.kind in (KIND_NAMES[form] for form in FORMS):
-            data = manifest_bytes(source, digest)  # first: nothing moves for what cannot be had
+            data = manifest_bytes(source, digest)  # first: nothing moves for what cannot be read
             store.set_aside("manifests", digest)
             store.replace("manifests", digest, [data])
         else:

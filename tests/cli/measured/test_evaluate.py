@@ -104,7 +104,9 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert (said["better"], said["worse"], said["images"]) == (better, worse, 16)
     p = binomtest(better, better + worse).pvalue if better + worse else 1.0
     assert (said["test"], said["p"]) == ("mcnemar", p)
-    assert said["verdict"].startswith(f"{better + worse} of 16 images apart, p = {p:.2g}: ")
+    assert said["verdict"].startswith(
+        f"they differ on {better + worse} of 16 images, p = {p:.2g}: "
+    )
     assert said["metrics"]["accuracy"] == sum(right[1]) / 16
     # Its test images are partly those that the other one was trained on.
     told = run("evaluate", A, few, "--against", B).done().out
@@ -115,7 +117,7 @@ def test_two_on_the_same_images(run: Run, home: Path, few: Path, other: Path) ->
     assert "is better\n" not in told
     assert f"NOTE: {B} was trained on" in told
     same = run("evaluate", A, other, "--against", A, "--json").done().json["against"]
-    assert same["verdict"] == "0 of 16 images apart, p = 1: no difference can be seen"
+    assert same["verdict"] == "they differ on 0 of 16 images, p = 1: no difference can be seen"
 
 
 @pytest.mark.long

@@ -83,7 +83,7 @@ def test_a_training_that_runs_out_of_memory_can_be_resumed(
     assert f"out of memory on {device}" in said[0]
     assert "allocate" in said[0]
     assert (
-        f"kept up to step 4, in epoch 1 of 2; to go on: zoo finetune --resume {run.id}" in said[1]
+        f"kept up to step 4, in epoch 1 of 2; to resume: zoo finetune --resume {run.id}" in said[1]
     )
     assert "--batch-size 1 --accumulate 4" in said[1]
     assert run.status == "failed"

@@ -94,7 +94,7 @@ def test_whether_they_differ_is_what_the_paired_test_says(
     assert better + worse
     p = binomtest(better, better + worse).pvalue
     assert verdict["known"]
-    assert f"{better + worse} of 15 images apart, p = {p:.2g}: " in verdict["text"]
+    assert f"they differ on {better + worse} of 15 images, p = {p:.2g}: " in verdict["text"]
     _, tree = page(trained, f"/compare?{TWO}", ann)
     assert f"p = {p:.2g}" in tree.xpath("string(//p[@class='verdict'])")
 
@@ -265,7 +265,7 @@ def test_what_was_edited_has_the_run_of_before_and_says_the_same(trained: Served
     (verdict,) = twin(trained, "names=team/seed&names=team/edited", ann)["verdicts"]
     assert (verdict["known"], "one network" in verdict["text"]) == (True, True)
     (verdict,) = twin(trained, "names=team/net&names=team/edited", ann)["verdicts"]
-    assert "images apart, p = " in verdict["text"]
+    assert "they differ on " in verdict["text"]
 
 
 def test_near_names_are_of_checkpoints_that_are_not_there_already(

@@ -69,11 +69,11 @@ def test_boxes_do_not_lie_on_one_another() -> None:
     ids = [f"n{number}" for number in range(30)]
     edges = [line(f"n{(number - 1) // 3}", f"n{number}") for number in range(1, 30)]
     drawn = read(draw_graph(boxes(*ids), edges, "x"))
-    places = [(float(r.get("x")), float(r.get("y"))) for r in drawn.iter("rect")]
+    places = [(float(r.attrib["x"]), float(r.attrib["y"])) for r in drawn.iter("rect")]
     assert len({*places}) == 30
     for x, y in places:
         assert not [1 for a, b in places if a == x and 0 < abs(b - y) < 58]
-    width, height = float(drawn.get("width")), float(drawn.get("height"))
+    width, height = float(drawn.attrib["width"]), float(drawn.attrib["height"])
     assert all(0 <= x <= width - 216 and 0 <= y <= height - 58 for x, y in places)
 
 
@@ -111,7 +111,7 @@ def test_texts_are_texts() -> None:
 def test_lines_are_within_the_chart_and_intervals_around_them() -> None:
     points = tuple(Point(x, x / 10, x / 10 - 0.1, x / 10 + 0.2) for x in range(5))
     drawn = read(draw_curves([Curve("one", points), Curve("two", points[:2])], "It", "step"))
-    _, _, width, height = map(float, drawn.get("viewBox").split())
+    _, _, width, height = map(float, drawn.attrib["viewBox"].split())
     (band,) = drawn.xpath("//*[@class='s0']/*[@class='band']/@d")
     for text in (band, *drawn.xpath("//*[@class='s0']/path[contains(@d, 'L')]/@d")):
         numbers = [float(each) for each in text.strip("MZ").replace("L", " ").split()]
@@ -137,7 +137,7 @@ def test_numbers_beside_an_axis_are_whole_and_within_the_picture(
 ) -> None:
     points = tuple(Point(at, value) for at, value in enumerate(values, 1))
     drawn = read(draw_curves([Curve("it", points)], "It", "step"))
-    left = float(drawn.get("viewBox").split()[0])
+    left = float(drawn.attrib["viewBox"].split()[0])
     beside = drawn.xpath("//text[@text-anchor='end'][not(@class)]")
     assert shown in [each.text for each in beside]
     # Digits of 16 pixels, as they are where the window is narrow, are up to 10.2 wide.
@@ -160,7 +160,7 @@ def test_no_line_crosses_the_name_of_a_figure_and_the_axis_says_what_it_is() -> 
 def test_a_matrix_has_as_much_room_for_names_as_they_take() -> None:
     counts = [[1, 0], [0, 1]]
     sizes = [
-        [float(each) for each in read(draw_matrix(names, counts, "It")).get("viewBox").split()]
+        [float(each) for each in read(draw_matrix(names, counts, "It")).attrib["viewBox"].split()]
         for names in (
             ["0", "1"],
             ["a long name", "b"],
@@ -200,7 +200,7 @@ def test_a_matrix_shows_each_count_and_shades_by_the_share_of_the_class() -> Non
     drawn = read(draw_matrix(["a", "b"], [[3, 1], [0, 8]], "It"))
     numbers = [each.text for each in drawn.iter("text") if each.get("class")]
     assert numbers == ["3", "1", "8"]
-    shades = {float(each.get("fill-opacity")) for each in drawn.iter("path")}
+    shades = {float(each.attrib["fill-opacity"]) for each in drawn.iter("path")}
     assert len(shades) == 3
     large = draw_matrix([str(each) for each in range(40)], [[1] * 40] * 40, "It")
     assert len(large) < 50_000

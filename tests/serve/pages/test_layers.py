@@ -23,8 +23,8 @@ import zoo
 from zoo import plugins
 from zoo.domain.manifest import Backbone, Head, Parent
 from zoo.lookup.units import units_of
-from zoo.serve.keep import apart
-from zoo.serve.keep.apart import Apart
+from zoo.serve.keep import distances
+from zoo.serve.keep.distances import DistanceWorker
 from zoo.serve.pages import layers as page_of_layers
 from zoo.serve.pages.svg import Cell, level_of, strip
 from zoo.workspace import Workspace
@@ -97,7 +97,7 @@ def test_the_page_shows_it(tuned: Served) -> None:
 
 
 def test_what_is_being_measured_says_so(tuned: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Apart, "of", lambda *_: apart.Distances())
+    monkeypatch.setattr(DistanceWorker, "of", lambda *_: distances.Distances())
     _, tree = page(tuned, "/team/tuned/layers", tuned.token("ann"))
     titles = tree.xpath("//svg[@class='strip']//a/rect[1]/title/text()")
     assert [titles[0], titles[6]] == [
@@ -194,8 +194,8 @@ def test_what_is_too_large_or_damaged_is_not_measured(
     with closing(Workspace(root)) as workspace:
         base, tuned = (workspace.names.resolve(name)[1] for name in ("team/base", "team/tuned"))
         before, after = (workspace.store.manifest(each) for each in (base, tuned))
-        with closing(Apart(workspace)) as far, monkeypatch.context() as patch:
-            patch.setattr(apart, "MOST_BYTES", 1000)
+        with closing(DistanceWorker(workspace)) as far, monkeypatch.context() as patch:
+            patch.setattr(distances, "MOST_BYTES", 1000)
             found = far.of(base, tuned, 60)
             assert (found.problem, found.units) == (
                 "they are too large to be compared here: zoo diff does it", {}
@@ -207,14 +207,14 @@ def test_what_is_too_large_or_damaged_is_not_measured(
             and not each.offset and each.nbytes >= 65536
         )  # fmt: skip
         flip(root / "objects" / theirs.hex[:2] / theirs.hex)
-        with closing(Apart(workspace)) as far:
+        with closing(DistanceWorker(workspace)) as far:
             found = far.of(base, tuned, 60)
             assert found.done.is_set()
             assert found.problem == "the bytes of one of them cannot be read"
             assert found.units["layer3.0"].distance, "what came before is known"
             assert far.of(base, tuned, 60) is found
             flip(root / "objects" / theirs.hex[:2] / theirs.hex)  # back to what it was
-            monkeypatch.setattr(apart, "AGAIN_SECONDS", 0)
+            monkeypatch.setattr(distances, "AGAIN_SECONDS", 0)
             found = far.of(base, tuned, 60)
             assert (found.problem, found.done.is_set()) == ("", True)
         assert far.of(base, tuned, 0) is found

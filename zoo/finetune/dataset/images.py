@@ -98,7 +98,7 @@ def sizes(images: Images, keys: Sequence[str]) -> list[int]:
 
 
 class EncodedImages(ABC):
-    """Implements `Images` but for `file`, where an image's bytes can be had by its key."""
+    """Implements `Images` but for `file`, where an image's bytes are read by its key."""
 
     max_pixels: int | None = None
 

@@ -128,22 +128,7 @@ def open_labeled(
         return sorted(samples, key=lambda sample: sample.key)
 
     parts = Parts(*map(part, PARTS))
-    return Dataset(
-        spec=spec,
-        task=listing.task,
-        classes=listing.classes,
-        train=tuple(parts.train),
-        validation=tuple(parts.validation),
-        test=tuple(parts.test),
-        digest=content_digest(listing.classes, chain.from_iterable(parts), checked.digests),
-        split_digest=parts_digest(parts),
-        skipped=tuple(SkippedImage(key, reason) for key, reason in bad.items()),
-        images=listing.images,
-        states=checked.states,
-        groups={row.key: row.group for row in rows if row.group},
-        digests=checked.digests,
-        remarks=listing.remarks,
-    )
+    return _dataset_of(spec, listing, checked, bad, parts, _groups(rows))
 
 
 def _checked(
@@ -217,7 +202,7 @@ def _dataset(
     fold: str,
     seen: Set[str],
 ) -> Dataset:
-    groups = {row.key: row.group for row in rows if row.group}
+    groups = _groups(rows)
     parts = _parts(listing, rows, shares, seed, groups, seen)
     if fold:
         parts = fold_of(parts, fold, listing.task, seed, groups)
@@ -225,6 +210,22 @@ def _dataset(
         raise InvalidData(spec, ["fewer than two images to train on"])
     if shares.test and not parts.test:
         raise InvalidData(spec, ["no image is left to test on: all are in one group"])
+    return replace(
+        _dataset_of(spec, listing, checked, bad, parts, groups),
+        copies=_copies(rows, checked.digests),
+        remarks=(*listing.remarks, *_find_leaks(parts, checked.digests, groups)),
+    )
+
+
+def _dataset_of(
+    spec: str,
+    listing: Listing,
+    checked: CheckedImages,
+    bad: Mapping[str, str],
+    parts: Parts,
+    groups: Mapping[str, str],
+) -> Dataset:
+    """What is listed, divided into ``parts``."""
     return Dataset(
         spec=spec,
         task=listing.task,
@@ -239,9 +240,13 @@ def _dataset(
         states=checked.states,
         groups=groups,
         digests=checked.digests,
-        copies=_copies(rows, checked.digests),
-        remarks=(*listing.remarks, *_find_leaks(parts, checked.digests, groups)),
+        remarks=listing.remarks,
     )
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, str]:
+    """The group of each image that is in one, by its key."""
+    return {row.key: row.group for row in rows if row.group}
 
 
 def _copies(rows: Sequence[Row], digests: Mapping[str, str]) -> dict[str, str]:

@@ -93,8 +93,8 @@ class Activations:
         self.rows = tuple(rows)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> CutInputs:
-        """What enters for the images at ``indices``, in memory of its own on ``device``."""
-        return self.entering(self.picked(indices, device), device)
+        """The inputs at the cut for images by index, in memory of their own on ``device``."""
+        return self.cut_inputs(self.picked(indices, device), device)
 
     def picked(self, indices: Sequence[int], device: torch.device) -> list[Tensor]:
         """The rows of the images at ``indices`` as they are kept, where they are; pinned, if they
@@ -103,8 +103,8 @@ class Activations:
         chosen = torch.tensor(indices, dtype=torch.int64)  # of none, it would be of float32
         return [_picked(rows, moved(chosen, rows.device), device) for rows in self.rows]
 
-    def entering(self, picked: Sequence[Tensor], device: torch.device) -> CutInputs:
-        """What enters for rows that are `picked`, on ``device``."""
+    def cut_inputs(self, picked: Sequence[Tensor], device: torch.device) -> CutInputs:
+        """The inputs at the cut for rows that are `picked`, on ``device``."""
         leaves = dict(self.shape.constants)
         for row, rows in zip(self.shape.rows, picked, strict=True):
             batch = moved(rows, device).to(row.dtype)  # there: fewer bytes are moved

@@ -227,7 +227,7 @@ class CachedLoader(Loader):
         waits = self.device.type == "cuda" and not view.resident
         found = ahead(picked) if waits else picked
         for indices, each, rows in zip(plan, chosen, found, strict=True):
-            inputs = _AtCut(view.entering(rows, self.device), len(each))
+            inputs = _AtCut(view.cut_inputs(rows, self.device), len(each))
             yield Batch(inputs, self.batches.targets[indices], len(indices))
 
 

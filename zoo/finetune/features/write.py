@@ -44,14 +44,14 @@ class Features(Result):
     """The features of images, in a file or in memory.
 
     Attributes:
-        path: Where the file is; None: they are in ``codes``.
+        path: Where the file is; None: they are in ``features``.
         manifest: The checkpoint that made them.
         unit: The unit that they are taken behind, or ``head``.
         images: How many there are, N.
         skipped: How many images were left out, because they cannot be used.
-        features: How many of each image, F.
+        num_features: How many of each image, F; ``features`` in JSON.
         classes: Class names in index order; names of labels or columns; none of images alone.
-        codes: The features, float32 (N, F), if they are in no file.
+        features: The features, float32 (N, F), if they are in no file.
         labels: What is in its ``labels``: class indices (N,), or labels or numbers (N, K); None of
             images alone.
         keys: The path of each image.
@@ -62,9 +62,9 @@ class Features(Result):
     unit: str
     images: int
     skipped: int = field(metadata={"json": "skipped_images"})
-    features: int
+    num_features: int = field(metadata={"json": "features"})
     classes: tuple[str, ...]
-    codes: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    features: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     labels: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     keys: tuple[str, ...] = field(default=(), repr=False)
 
@@ -87,7 +87,7 @@ def write_features(
     """Write the features of all images in ``data`` to ``out``, with the checkpoint's preprocessing;
     None: they are in the answer.
 
-    The file is safetensors: ``codes`` float32 (N, F) and ``labels``, class indices int64 (N,), or
+    The file is safetensors: ``features`` float32 (N, F), ``labels``, class indices int64 (N,), or
     float32 (N, K) for labels and numbers, or none. Rows are sorted by path, whatever split they are
     in. Its metadata has more: see `_about`, and for the options `Zoo.features`.
     """
@@ -114,7 +114,7 @@ def write_features(
         unit=tap.unit,
         images=len(samples),
         skipped=len(dataset.skipped),
-        features=tap.features,
+        num_features=tap.features,
         classes=dataset.classes,
         keys=tuple(sample.key for sample in samples),
         **arrays,
@@ -207,4 +207,4 @@ def _arrays(model: nn.Module, tap: Tap, batches: Batches, progress: Progress) ->
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)
     told = {"labels": labels} if batches.dataset.classes else {}
-    return {"codes": features, **told}
+    return {"features": features, **told}

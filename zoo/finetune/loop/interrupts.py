@@ -10,15 +10,15 @@ from types import FrameType
 
 from zoo import config
 
-__all__ = ["held"]
+__all__ = ["deferred_interrupts"]
 
 
 @contextmanager
-def held() -> Iterator[Callable[[], bool]]:
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Note an interrupt, rather than raise it; whether one came. A second one is raised at once.
 
-    Nothing is held where others handle signals, nor where several processes train: each would stop
-    after another step.
+    Nothing is deferred where others handle signals, nor where several processes train: each would
+    stop after another step.
     """
     came: list[int] = []
 
@@ -28,17 +28,17 @@ def held() -> Iterator[Callable[[], bool]]:
         came.append(number)
 
     alone = current_thread() is main_thread() and config.processes() == 1
-    holding = [
+    deferring = [
         number
         for number in (signal.SIGINT, signal.SIGTERM)
         if alone and signal.getsignal(number) is signal.default_int_handler
     ]
-    for number in holding:
+    for number in deferring:
         signal.signal(number, note)
     try:
         yield lambda: bool(came)
     finally:
-        for number in holding:
+        for number in deferring:
             signal.signal(number, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt

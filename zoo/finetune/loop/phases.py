@@ -10,7 +10,7 @@ from zoo.finetune.features.loaders import Loaders, make_loaders
 from zoo.finetune.features.taught import TaughtLoader
 from zoo.finetune.loop.evaluate import not_synced
 from zoo.finetune.setup.prepare import PreparedRun
-from zoo.lookup.runs import CROSSINGS
+from zoo.lookup.runs import ACTIVATIONS
 
 __all__ = ["phase_loaders"]
 
@@ -29,7 +29,7 @@ def phase_loaders(
 
     def make(boundary: int) -> Loaders:
         prepared.freeze(boundary)
-        parts = make_loaders(prepared, boundary, folder / CROSSINGS)
+        parts = make_loaders(prepared, boundary, folder / ACTIVATIONS)
         if prepared.teacher:
             inner = parts.train
             taught = TaughtLoader(

@@ -1,4 +1,4 @@
-"""State: all that a training which was cut off needs to go on to the same bits.
+"""State: all that a training which was cut off needs to be resumed to the same bits.
 
 `State.save` writes it and `State.load` and `State.restore` bring it back: weights at once, since
 caches and averages are made from them; the rest as soon as the phase has a learner again.
@@ -165,7 +165,7 @@ class State:
         self._next_save = 0.0
 
     def save(self, learner: Learner | None) -> None:
-        """Write all that is needed to go on from here; all ranks come here together."""
+        """Write all that is needed to resume from here; all ranks come here together."""
         began, moving = monotonic(), None
         devices = {torch.device("cpu"), self.device}
         generators = {each.type: random_state(each) for each in devices}

@@ -25,7 +25,7 @@ from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Inputs, Loader, Loaders
 from zoo.finetune.loop.evaluate import validate
-from zoo.finetune.loop.interrupts import held
+from zoo.finetune.loop.interrupts import deferred_interrupts
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
 from zoo.finetune.loop.profile import Fed, Profile
@@ -75,7 +75,7 @@ def train(
                 feed = watching.watch(learner, loader) if watching else loader
                 for epoch in range(state.position.epoch, phase.epochs):
                     count = sum(epochs[:number]) + epoch
-                    with held() as interrupted:
+                    with deferred_interrupts() as interrupted:
                         _steps(learner, feed, count, told, interrupted)
                         stop = _measure(prepared, parts, learner, told, count + 1)
                         state.end_epoch(last=stop or epoch + 1 == phase.epochs)

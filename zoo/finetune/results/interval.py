@@ -143,7 +143,7 @@ def bootstrapped(figures: Figures, where: NDArray[np.int64]) -> tuple[Array, Arr
         times = np.array([np.bincount(row, minlength=count) for row in chosen], np.float64)
         return figures(times if count == images else times[:, where])
 
-    low, high = bootstrap(
+    ends = bootstrap(
         (np.arange(count),),
         drawn,
         vectorized=True,
@@ -152,7 +152,7 @@ def bootstrapped(figures: Figures, where: NDArray[np.int64]) -> tuple[Array, Arr
         batch=max(NUMBERS // images, 1),
         method="percentile",
     ).confidence_interval
-    return low, high
+    return np.asarray(ends.low), np.asarray(ends.high)
 
 
 def counted(said: Matrix, true: Matrix, times: Array) -> tuple[Array, Array, Array]:

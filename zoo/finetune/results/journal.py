@@ -75,7 +75,7 @@ UNKNOWN = (
 )
 """What helps where a split cannot be drawn again."""
 THEN = ", then "
-"""Between what a run began with and what it went on with."""
+"""Between what a run began with and what it was resumed with."""
 
 
 def new_run(

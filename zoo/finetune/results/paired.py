@@ -133,7 +133,7 @@ def _same_but_for_training(run: Run, other: Run) -> bool:
 
 
 def paired(first: LabeledOutputs, other: LabeledOutputs) -> Paired:
-    """Compare two networks of one task; without an image in common, none are apart."""
+    """Compare two networks of one task; without an image in common, none differ."""
     names = {*first.classes} & {*other.classes}
     one, two = _errors(first, names), _errors(other, names)
     both = [key for key in one if key in two]

@@ -325,7 +325,8 @@ def _alike(pair: tuple[Matrix, Matrix], groups: Sequence[str]) -> list[tuple[int
     """
     if not any(groups):
         return []
-    columns = [np.split(each.indices, each.indptr[1:-1]) for each in map(csc_array, pair)]
+    arrays = [csc_array(each) for each in pair]
+    columns = [np.split(each.indices, each.indptr[1:-1]) for each in arrays]
     found = []
     for said, true in zip(*columns, strict=True):
         hits = np.intersect1d(said, true)

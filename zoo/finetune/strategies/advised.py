@@ -47,7 +47,7 @@ def as_advised(workspace: Workspace, prepared: PreparedRun, asked: Recipe) -> tu
     if known.test_digest != test_digest(prepared.dataset):
         return asked, f"{said} is for other splits and not followed: zoo advise makes one for these"
     if known.stopped:
-        return asked, f"{said} was cut off and is not followed: zoo advise again goes on with it"
+        return asked, f"{said} was cut off and is not followed: zoo advise again resumes it"
     open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
     try:
         options = {name: value for name, value in known.options.items() if name in open_}

@@ -45,7 +45,7 @@ __all__ = [
     "neighbors",
     "probe",
     "probe_heads",
-    "settle",
+    "recalibrate_norms",
 ]
 
 PROBE = "probe"
@@ -195,11 +195,11 @@ def probe(
     journal: Journal,
     state: State,
 ) -> None:
-    """Before training: settle batch norm, and fit a probe, if the strategy begins with one; all
-    ranks have it then.
+    """Before training: recalibrate batch norm, and fit a probe, if the strategy begins with one;
+    all ranks have it then.
     """
     ranks, fitted = prepared.ranks, prepared.recipe.fits_head
-    settle(prepared, loaders)
+    recalibrate_norms(prepared, loaders)
     if fitted:
         parts = loaders(prepared.boundaries[0] if prepared.boundaries else prepared.units)
         choices = ranks.on_main(lambda: probe_heads(prepared, parts))
@@ -215,7 +215,7 @@ def probe(
         state.save(None)
 
 
-def settle(prepared: PreparedRun, loaders: Callable[[int], Loaders]) -> None:
+def recalibrate_norms(prepared: PreparedRun, loaders: Callable[[int], Loaders]) -> None:
     """Give batch norms the statistics of the training images, where the recipe says so, or where
     they are live and a probe comes first: it is to see what training will.
     """

@@ -63,8 +63,13 @@ class SquaredHinge:
             return float(value), gradient.flatten().double().cpu().numpy()
 
         start = np.zeros(shape).ravel() if self._solution is None else self._solution
-        options = {"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol}
-        self._solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+        self._solution = minimize(
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": self.max_iter, "ftol": self.tol, "gtol": self.tol},
+        ).x
         weight = self._solution.reshape(shape)
         self.coef_, self.intercept_ = weight[:, :-1], weight[:, -1]
 
@@ -113,8 +118,13 @@ class Logistic:
         zeros = np.zeros(rows * inputs.shape[1])
         start = zeros if self._solution is None else self._solution
         precision = 64 * float(np.finfo(float).eps)  # as scikit-learn asks for
-        options = {"maxiter": self.max_iter, "maxls": 50, "gtol": self.tol, "ftol": precision}
-        self._solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+        self._solution = minimize(
+            objective,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": self.max_iter, "maxls": 50, "gtol": self.tol, "ftol": precision},
+        ).x
         weight = self._solution.reshape(rows, -1)
         self.coef_, self.intercept_ = weight[:, :-1], weight[:, -1]
 

@@ -20,8 +20,8 @@ from zoo.serve.hub.blobs import Blobs
 from zoo.serve.hub.reach import Reach
 from zoo.serve.keep.adopter import Adopter
 from zoo.serve.keep.alone import alone_in
-from zoo.serve.keep.apart import Apart
 from zoo.serve.keep.deprecations import Deprecations
+from zoo.serve.keep.distances import DistanceWorker
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import ID, MAIN, Commit, History
 from zoo.serve.keep.reported import ReportedRuns
@@ -77,7 +77,7 @@ class Hub:
     room: UsageCounter = field(init=False)
     seals: Seals = field(init=False)
     reach: Reach = field(init=False)
-    apart: Apart = field(init=False)
+    distances: DistanceWorker = field(init=False)
     sharers: Sharers = field(init=False)
     deprecations: Deprecations = field(init=False)
     reported: ReportedRuns = field(init=False)
@@ -91,7 +91,7 @@ class Hub:
         self.adopter = Adopter(self.workspace, partial(self.tell, "name moved"))
         self.blobs, self.seals = Blobs(store, self.history), seals_of(store)
         self.reach = Reach(store, self.accounts.reach_table)
-        self.apart, self.sharers = Apart(self.workspace), Sharers(self.workspace)
+        self.distances, self.sharers = DistanceWorker(self.workspace), Sharers(self.workspace)
         self.deprecations = Deprecations(store)
         self.room, self.reported = UsageCounter(store), ReportedRuns(store.disk)
         self.waiting, self.health = Waiting(store), Health(store, self.accounts.audit.head)
@@ -135,7 +135,7 @@ class Hub:
         """Begin nothing more beside answering."""
         self.adopter.close()
         self.views.close()
-        self.apart.close()
+        self.distances.close()
         if self.tryouts:
             self.tryouts.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from zoo.domain.limits import FRONT_BYTES, FRONT_NESTING, LARGEST
 from zoo.domain.plain import Json
@@ -52,8 +52,8 @@ def _check(text: str) -> None:
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("it has an alias, which is not allowed here")
-        if getattr(event, "tag", None):
-            raise ValueError(f"it has the tag {event.tag!r:.80}, which is not allowed here")
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"it has the tag {tag!r:.80}, which is not allowed here")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > FRONT_NESTING:
@@ -69,7 +69,7 @@ def _plain(node: yaml.Node) -> object:
     if isinstance(node, yaml.MappingNode):
         return {_text(key): _plain(value) for key, value in node.value}
     text = _text(node)
-    return text if node.style else _value(text)
+    return text if getattr(node, "style", None) else _value(text)
 
 
 def _text(node: yaml.Node) -> str:

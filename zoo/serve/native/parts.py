@@ -1,5 +1,5 @@
 """Parts: what is larger than one request is sent in parts, each checked by itself. They lie where
-any process finds them, under the key and who sends it: who goes on needs to know nothing else.
+any process finds them, under the key and who sends it: who resumes needs to know nothing else.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from zoo.lookup.side_by_side import Column, Compared, Figure, compare_named
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.keep.apart import Distances
+from zoo.serve.keep.distances import Distances
 from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.asked import (
     RequestedCheckpoint,
@@ -240,7 +240,7 @@ def look_compare(ask: Ask) -> ComparePage:
     runs = runs_that_made(ask, [one.digest for one in ones])
     matrices = [(one, matrix_of(runs[one.digest])) for one in ones if one.digest in runs]
     # Last: what is read for it beside this page would keep the rest waiting.
-    far = ask.hub.apart.of_each(((ones[0].digest, each.digest) for each in ones[1:]), PATIENCE)
+    far = ask.hub.distances.of_each(((ones[0].digest, each.digest) for each in ones[1:]), PATIENCE)
     rows = [*_units(diffs, far)]
     return ComparePage(
         names=names,

@@ -218,7 +218,7 @@ def _changes(
         return _Change(parent=parent, units={})
     if not ask.hub.workspace.store.has_manifest(first.manifest):
         return _Change(parent=parent, problem="the parent is not here", units={})
-    found = ask.hub.apart.of(first.manifest, digest, PATIENCE)
+    found = ask.hub.distances.of(first.manifest, digest, PATIENCE)
     measuring = not found.done.is_set()
     units: Mapping[str, UnitDiff | str] = {**found.units}
     if not units:

@@ -65,7 +65,7 @@ class RunPage:
         id: The run.
         status: How it is.
         error: Why it failed.
-        kept: What one that was cut off goes on from.
+        kept: What one that was cut off resumes from.
         name: What its result is saved as; empty if who asks may not see that name.
         where: The name that its checkpoint has, if one has.
         base: What it began with; of what who asks may not see, the digest.
@@ -87,7 +87,7 @@ class RunPage:
         all_seen: Whether who asks sees all of a run.
         reporter: Who reported it, of one on another machine: nothing of it is proven.
         reported: Since when, UTC.
-        heard: When that was last heard of, UTC, of one that is to go on.
+        heard: When that was last heard of, UTC, of one that is to be running.
         deletable: Whether who asks may delete it.
     """
 

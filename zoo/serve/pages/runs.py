@@ -36,7 +36,7 @@ class RunRow:
     Attributes:
         id: Its id.
         status: How it is: ``running``, ``done``, ``interrupted``, ``failed`` or ``silent``.
-        kept: What one that was cut off goes on from.
+        kept: What one that was cut off resumes from.
         progress: How far one is that trains; None of another.
         name: What its result is saved as; empty if who asks may not see that name.
         where: The name that its checkpoint has, if one has.
@@ -48,7 +48,7 @@ class RunRow:
         by: Who began it; empty where that was not noted.
         error: Why it failed, for who sees all of it.
         reporter: Who reported it, of one on another machine.
-        heard: When that was last heard of, UTC, of one that is to go on.
+        heard: When that was last heard of, UTC, of one that is to be running.
     """
 
     id: str

@@ -24,7 +24,7 @@ from zoo.domain.stored import StoredFile
 from zoo.errors import ZooError
 from zoo.lookup.caches import list_caches
 from zoo.lookup.reported import REPORTED
-from zoo.lookup.runs import CACHE, CHECKED, CROSSINGS, RUNS, TRIALS
+from zoo.lookup.runs import ACTIVATIONS, CACHE, CHECKED, RUNS, TRIALS
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.form import Form
@@ -241,7 +241,7 @@ def _waiting(ask: Ask) -> Iterator[FileUsage]:
 def _beside(root: Path) -> tuple[FileUsage, ...]:
     """What is in a zoo's folder beside its store, as it was within the last minute."""
     changed = [
-        _changed(root / name) for name in (RUNS, f"{CACHE}/{CROSSINGS}", f"{CACHE}/{CHECKED}")
+        _changed(root / name) for name in (RUNS, f"{CACHE}/{ACTIVATIONS}", f"{CACHE}/{CHECKED}")
     ]
     key = root, int(time.monotonic() // ANEW_SECONDS), *changed
     if found := _sums.get(key):

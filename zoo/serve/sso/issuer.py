@@ -49,7 +49,7 @@ class _Keys(msgspec.Struct, frozen=True):
 
 
 class _CachedDocument(NamedTuple):
-    """A document, when it was had, and when and why it could not be had since."""
+    """A document, when it was read, and when and why that failed since."""
 
     at: float = -inf
     data: bytes = b""
@@ -125,8 +125,8 @@ class Issuer:
         return bool(origin) and (origin == origin_of(self.url) or netloc in self._hosts)
 
     def _document(self, url: str, oldest: float, read: Callable[[bytes], T]) -> T:
-        """A document that was had so many seconds ago at most. One that cannot be ``read`` is not
-        kept, and one that can is, for who needs no newer one, though it cannot be had again.
+        """A document that was read so many seconds ago at most. One that cannot be ``read`` is not
+        kept, and one that can is, for who needs no newer one, though it cannot be read again.
         """
         data = self._fresh(url, oldest)
         if data is None:

@@ -106,7 +106,7 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
         check_names(source, target)
         target.put(UNFINISHED, [named(source)])
         sizes = copy_store(source, target, damaged := list[str]())
-        tell_damaged(source, target, damaged)  # once that is mended, the same copy goes on
+        tell_damaged(source, target, damaged)  # once that is mended, the same copy resumes
         target.delete(UNFINISHED)
     return len(sizes), sum(sizes)
 

@@ -60,8 +60,8 @@ def _scrub(workspace: Workspace, scrubbed: ScrubState) -> Iterator[str]:
         for name in each.damaged if each else ():
             yield f"{name} is damaged, as found by a scrub: {command} says who needs it"
     since = datetime.now(UTC) - LATE
-    goes_on = scrubbed.written and scrubbed.written > since  # of a bucket it may take months
-    if (last := scrubbed.last) and last.ended and last.ended < since and not goes_on:
+    in_progress = scrubbed.written and scrubbed.written > since  # of a bucket it may take months
+    if (last := scrubbed.last) and last.ended and last.ended < since and not in_progress:
         shared = isinstance(workspace.store.backend, CachedBackend)
         does = "zoo serve --scrub" if shared else "zoo serve"
         yield f"no scrub has ended since {last.ended.isoformat()}: {does} does it as it runs"

@@ -2,7 +2,7 @@
 stored. Nothing is mended: `zoo.store.verify` and a sound copy do that.
 
 Of a bucket, which bills what is read of it, as many bytes are read a day as somebody has said. How
-far it is, and how many bytes that were, lies in the store: whoever goes on with it knows both.
+far it is, and how many bytes that were, lies in the store: whoever resumes it knows both.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Scrub:
             pause = NOTE_SECONDS
 
     def look(self) -> None:
-        """Begin a pass if it is time, or go on with one, to its end."""
+        """Begin a pass if it is time, or resume one, to its end."""
         if not self._leads():
             return
         self._state = state = read_scrubbed(self._store)
@@ -198,11 +198,11 @@ class Scrub:
         state.now = state.now or Pass(began=now)
         state.spent = self._credible(state.spent)
         try:
-            self._go_on(state.now)
+            self._continue(state.now)
         finally:
             self._note()
 
-    def _go_on(self, now: Pass) -> None:
+    def _continue(self, now: Pass) -> None:
         noted = time.monotonic()
         for place, kind, digest, file in self._files(now.at):
             self._afford(kind, digest, file)

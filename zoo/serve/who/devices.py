@@ -168,13 +168,13 @@ class Devices:
             "purpose": entry.purpose,
             "name": entry.name,
         }
-        return self._settle(code, row, "device let in", entry.account, f"to {entry.purpose}")
+        return self._decide(code, row, "device let in", entry.account, f"to {entry.purpose}")
 
     def refuse(self, code: str, account: str) -> bool:
         """Do not; whether it waits still."""
-        return self._settle(code, {"state": REFUSED}, "device refused", account, "")
+        return self._decide(code, {"state": REFUSED}, "device refused", account, "")
 
-    def _settle(self, code: str, row: dict[str, str], action: str, account: str, more: str) -> bool:
+    def _decide(self, code: str, row: dict[str, str], action: str, account: str, more: str) -> bool:
         with writing(self._engine) as connection:
             there = connection.execute(select(TABLE).where(*_waiting(code))).first()
             if there is None:

@@ -1,4 +1,4 @@
-"""Apart: how far checkpoints are from others, unit by unit, worked out beside what is answered.
+"""Distances: how far checkpoints are from others, unit by unit, worked out beside what is answered.
 
 It takes as long as to read all that differs, so whoever asks gets what is known by then.
 """
@@ -21,7 +21,7 @@ from zoo.serve.keep.recent import LruCache
 from zoo.store.encoded import object_size
 from zoo.workspace import Workspace
 
-__all__ = ["Apart", "Distances"]
+__all__ = ["DistanceWorker", "Distances"]
 
 LOG = logging.getLogger("zoo.serve")
 MOST_BYTES, LARGEST_BYTES = 16 << 30, 2 << 30
@@ -59,7 +59,7 @@ class Distances:
         return bool(failed) and time.monotonic() - self.ended >= AGAIN_SECONDS
 
 
-class Apart:
+class DistanceWorker:
     """The distances between checkpoints of a zoo, those that were asked for last."""
 
     def __init__(self, workspace: Workspace) -> None:

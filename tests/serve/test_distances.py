@@ -14,8 +14,8 @@ from fakes.checkpoints import add_checkpoint, tensors
 
 from zoo.domain.digest import Digest
 from zoo.lookup.compare import compare
-from zoo.serve.keep import apart, sharers
-from zoo.serve.keep.apart import Apart, Distances
+from zoo.serve.keep import distances, sharers
+from zoo.serve.keep.distances import Distances, DistanceWorker
 from zoo.serve.keep.sharers import Sharers
 from zoo.workspace import Workspace
 
@@ -42,16 +42,16 @@ def test_so_many_pairs_wait(
         goes_on.wait(60)
         return compare(*asked)
 
-    monkeypatch.setattr(apart, "compare", slow)
-    monkeypatch.setattr(apart, "WAITING", 1)
+    monkeypatch.setattr(distances, "compare", slow)
+    monkeypatch.setattr(distances, "WAITING", 1)
     one, other = two
-    with closing(Apart(workspace)) as distances:
-        first = distances.of(one, other, 0)
-        turned_away = distances.of(other, one, 0)
-        assert distances.of(one, other, 0) is first, "it waits once"
+    with closing(DistanceWorker(workspace)) as worker:
+        first = worker.of(one, other, 0)
+        turned_away = worker.of(other, one, 0)
+        assert worker.of(one, other, 0) is first, "it waits once"
         goes_on.set()
         assert first.done.wait(60)
-        again = distances.of(other, one, 60)
+        again = worker.of(other, one, 60)
         assert (again.done.is_set(), again is turned_away) == (True, False)
         assert not turned_away.done.is_set(), "it was never begun"
 
@@ -66,20 +66,20 @@ def test_several_pairs_are_waited_for_together(
             waited.append(timeout or 0.0)
             return False
 
-    monkeypatch.setattr(apart, "time", SimpleNamespace(monotonic=lambda: sum(waited)))
-    monkeypatch.setattr(Apart, "of", lambda *_: Distances(done=Never()))
-    with closing(Apart(workspace)) as distances:
-        assert len(distances.of_each([two] * 3, 0.5)) == 3
+    monkeypatch.setattr(distances, "time", SimpleNamespace(monotonic=lambda: sum(waited)))
+    monkeypatch.setattr(DistanceWorker, "of", lambda *_: Distances(done=Never()))
+    with closing(DistanceWorker(workspace)) as worker:
+        assert len(worker.of_each([two] * 3, 0.5)) == 3
     assert waited == [0.5, 0.0, 0.0]
 
 
 def test_a_tensor_that_does_not_fit_in_memory_is_not_read(
     workspace: Workspace, two: tuple[Digest, Digest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "LARGEST_BYTES", 1000)
-    with closing(Apart(workspace)) as distances:
-        assert distances.of(*two, 60).problem.startswith("they are too large")
-        same = distances.of(two[0], two[0], 60)
+    monkeypatch.setattr(distances, "LARGEST_BYTES", 1000)
+    with closing(DistanceWorker(workspace)) as worker:
+        assert worker.of(*two, 60).problem.startswith("they are too large")
+        same = worker.of(two[0], two[0], 60)
         assert (same.problem, len(same.units)) == ("", 3), "of what both have nothing is read"
 
 
