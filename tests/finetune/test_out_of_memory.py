@@ -76,7 +76,7 @@ class Held:
         ),
         (
             0,
-            "\nnot even 2 images fit (measured); a new run takes less with --grad-checkpointing, or",
+            "\nnot even 2 images fit (measured); a new run takes less with --grad-checkpointing,",
         ),
     ],
 )
