@@ -63,7 +63,9 @@ def test_it_ends_with_whoever_stops_asking() -> None:
 
 def test_the_last_ones_are_written_while_others_are_made() -> None:
     """The first write ends when so many others are there, and no more can be by then."""
-    made, written, enough = [], [], threading.Event()
+    made: list[int] = []
+    written: list[int] = []
+    enough = threading.Event()
 
     def write(item: int) -> None:
         if item == 0:
