@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
+from zoo import config
 from zoo.domain.calls import checked
 from zoo.domain.digest import digits_of
 from zoo.domain.file_names import check_folder
@@ -2013,6 +2014,7 @@ class Zoo:
         force: bool = False,
         note: str = "",
         report: str = "",
+        workers: int | None = None,
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -2033,6 +2035,8 @@ class Zoo:
             force: Move the name also from what has no class in common with it, or another task.
             note: What you say of it, in a line that goes with the checkpoint.
             report: The URL of a server that is told of the run while it goes on.
+            workers: Processes that read images, at most; None: what suits the device, or
+                ``ZOO_WORKERS``.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -2042,19 +2046,20 @@ class Zoo:
             options["freeze"] = str(options["freeze"])
         chosen = {"data": str(data), **options}
         asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
-        return self.run_recipe(
-            asked,
-            base,
-            save,
-            device=device,
-            save_every=save_every,
-            profile=profile,
-            log=log,
-            launch=launch,
-            force=force,
-            note=note,
-            report=report,
-        )
+        with config.reading_by(workers):
+            return self.run_recipe(
+                asked,
+                base,
+                save,
+                device=device,
+                save_every=save_every,
+                profile=profile,
+                log=log,
+                launch=launch,
+                force=force,
+                note=note,
+                report=report,
+            )
 
     def run_recipe(
         self,

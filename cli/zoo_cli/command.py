@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo import config
 from zoo_cli.completion import completed
 from zoo_cli.output import note
 
@@ -45,6 +46,7 @@ __all__ = [
     "said_option",
     "tell_if_deprecated",
     "tta_option",
+    "workers_option",
 ]
 
 
@@ -113,6 +115,14 @@ on_option = click.option(
 )
 batch_size_option = click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    expose_value=False,
+    callback=lambda context, _, count: context.with_resource(config.reading_by(count)),
+    help="Processes that read images, at most  [default: ZOO_WORKERS; else 4 beside a CPU that "
+    "computes, for a GPU as many as there are cores]",
 )
 quiet_option = flag("--quiet", help="Do not say how far it is.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
