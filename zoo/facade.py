@@ -26,11 +26,8 @@ from zoo.domain.table import Table
 from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
-from zoo.lookup.caches import delete_caches, with_caches
-from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
-from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.machine import check_own
 from zoo.remotes import connect, login, login_by_job, login_by_page, logout
 from zoo.store.rights import for_all_of
@@ -79,6 +76,7 @@ if TYPE_CHECKING:
     from zoo.lookup.best import Best
     from zoo.lookup.details import Details
     from zoo.lookup.diff import Diff
+    from zoo.lookup.history import PastTrial
     from zoo.lookup.identify import Identified
     from zoo.lookup.keys import FileKeys
     from zoo.lookup.lineage import Lineage
@@ -812,6 +810,8 @@ class Zoo:
             cache_days: Delete caches of training that nothing has used for so many days; None:
                 leave them. A remote has none.
         """
+        from zoo.lookup.caches import with_caches
+        from zoo.lookup.trial_weights import with_weights
         from zoo.transfer.maintenance import plan_prune
 
         plan = plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
@@ -834,6 +834,8 @@ class Zoo:
         Raises:
             Conflict: Somebody is writing for long; nothing was deleted.
         """
+        from zoo.lookup.caches import delete_caches
+        from zoo.lookup.trial_weights import delete_weights
         from zoo.transfer.maintenance import prune
 
         days = {"keep_days": keep_days, "grace_days": grace_days}
@@ -1919,6 +1921,8 @@ class Zoo:
         """What `advise` has tried here, probes and recipes, newest first: the last time that each
         network was asked about images of a size.
         """
+        from zoo.lookup.history import PastTrial, history
+
         return Table(history(self.workspace), PastTrial)
 
     def rank(

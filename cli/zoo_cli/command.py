@@ -230,9 +230,16 @@ def group(function: Callable[..., None]) -> click.Group:
     return done
 
 
-def open_zoo(*, quiet: bool = False) -> Zoo:
-    """The zoo to work in, closed with the command; ``quiet``: nobody learns how far it is."""
-    _load()
+def open_zoo(*, quiet: bool = False, indexed: bool = False) -> Zoo:
+    """The zoo to work in, closed with the command.
+
+    Args:
+        quiet: Nobody learns how far it is.
+        indexed: All of the work is to ask its index: what that takes is loaded at once.
+    """
+    _load("zoo.facade")
+    if indexed:
+        _load("zoo.registry")
     import zoo
 
     context = click.get_current_context()
@@ -261,15 +268,15 @@ def open_accounts() -> Accounts:
 
 
 @cache
-def _load() -> None:
-    """Import what opens a zoo without the garbage collector, once for a process.
+def _load(module: str) -> None:
+    """Import a module, and all that it needs, without the garbage collector, once for a process.
 
     What an import makes stays. The collector would look through all of it again and again, which
     was a tenth of the time of a search.
     """
     gc.disable()
     try:
-        import_module("zoo.facade")
+        import_module(module)
     finally:
         gc.freeze()
         gc.enable()
