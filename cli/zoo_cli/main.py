@@ -9,6 +9,7 @@ from collections import UserDict
 from collections.abc import Mapping, Sequence
 from errno import EDQUOT, EFBIG, ENOSPC
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -130,17 +131,12 @@ WORDS = {
 ELSEWHERE = {word: ours for ours, words in WORDS.items() for word in words.split()}
 
 
-class _Later(UserDict[str, click.Command]):
-    """The commands of `SECTIONS` by their names, each imported when somebody asks for it."""
-
-    def __init__(self) -> None:
-        rows = {name: row for rows in SECTIONS.values() for name, row in rows.items()}
-        self._where = {name: where for name, (where, _) in rows.items()}
-        super().__init__(dict.fromkeys(self._where))
+class _Later(UserDict[str, Any]):
+    """Commands by their names, from where each is; it is imported when somebody asks for it."""
 
     def __getitem__(self, name: str) -> click.Command:
         """The command; KeyError: there is none of that name."""
-        module, attribute = self._where[name].split(":")
+        module, attribute = self.data[name].split(":")
         command: click.Command = getattr(import_module(f"zoo_cli.{module}"), attribute)
         return command
 
@@ -185,7 +181,9 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    commands=_Later(),
+    commands=_Later(
+        {name: where for rows in SECTIONS.values() for name, (where, _) in rows.items()}
+    ),
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
