@@ -29,7 +29,15 @@ from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
 from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
 from zoo.machine import check_own
-from zoo.remotes import connect, login, login_by_job, login_by_page, logout
+from zoo.remotes import (
+    connect,
+    login,
+    login_by_job,
+    login_by_page,
+    logout,
+    revoke_token,
+    tokens_at,
+)
 from zoo.store.rights import for_all_of
 from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
     from zoo.domain.history import RefEntry
     from zoo.domain.query import FieldFilters
     from zoo.domain.run_state import State
+    from zoo.domain.server_token import MadeToken, ServerToken
     from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage, InvalidWeights
@@ -230,6 +239,64 @@ class Zoo:
             UnknownName: There is none.
         """
         logout(url)
+
+    @staticmethod
+    def tokens(url: str) -> Table[ServerToken]:
+        """This user's own tokens at a server, without their secrets; those that are good first, and
+        of others the last.
+
+        Args:
+            url: The server's, which this user is logged in to.
+
+        Raises:
+            Unavailable: The server does not answer.
+            Forbidden: It does not take the login.
+            InvalidOption: It is no URL of a server.
+        """
+        from zoo.domain.server_token import ServerToken
+
+        return Table(tokens_at(url).all(), ServerToken)
+
+    @staticmethod
+    def make_token(
+        url: str,
+        name: str,
+        *,
+        purpose: str = "read",
+        only: Sequence[str] = (),
+        days: int | None = None,
+    ) -> MadeToken:
+        """Make a token of this user's own at a server; it, and its secret, which nobody can read
+        again. It lasts no longer than the one that this user is logged in by.
+
+        Args:
+            url: As for `tokens`.
+            name: What it is called.
+            purpose: ``read``; ``append``: also to add files; ``write``: all that the account may.
+            only: Namespaces and names that it is for; none: all.
+            days: It expires after so many; None: it lasts until it is revoked.
+
+        Raises:
+            Unavailable: As `tokens`.
+            Forbidden: As `tokens`; or the login is by a token that may not make others.
+            InvalidOption: As `tokens`; or there can be no such token.
+        """
+        return tokens_at(url).make(name, purpose, tuple(only), days)
+
+    @staticmethod
+    def revoke_token(url: str, which: str) -> ServerToken:
+        """End a token of this user's own at a server, from now on; that.
+
+        Args:
+            url: As for `tokens`.
+            which: Its id or its name.
+
+        Raises:
+            Unavailable, Forbidden: As `make_token`.
+            UnknownName: There is none.
+            InvalidOption: As `tokens`; or several are called so.
+        """
+        return revoke_token(url, which)
 
     @staticmethod
     def exists(home: Path | str) -> bool:

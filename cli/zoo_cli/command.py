@@ -213,13 +213,15 @@ def command(
 
 
 class _Group(click.Group):
-    """Commands below another; ``delete`` is ``rm`` here."""
+    """Commands below another; ``delete`` is ``rm`` here, and ``list`` is ``ls``."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in ("delete", "remove") and "rm" in self.commands:
             ctx.fail(f"No such command '{args[0]}'. Here it is: {ctx.command_path} rm")
+        if args[0] == "list" and "ls" in self.commands:
+            args = ["ls", *args[1:]]
         return super().resolve_command(ctx, args)
 
 

@@ -59,6 +59,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         ),
         "login": ("login:login", "Keep a token for the server of a zoo at URL."),
         "logout": ("login:logout", "Forget the token for the server at URL."),
+        "token": ("tokens:token", "List your own tokens at a server, or make and revoke them."),
         "tag": ("share:tag", "Point the reference NEW at the checkpoint NAME."),
         "mv": ("share:mv", "Rename the checkpoint NAME to NEW."),
         "sign": ("sign:sign", "Sign what NAME points at, with your key."),
