@@ -32,6 +32,7 @@ from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
+from zoo.serve.who.setup import Setup
 from zoo.serve.who.tokens import Secret, new_secret, read_secret, utc_text
 from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
@@ -130,6 +131,7 @@ class Accounts:
         providers: By which services people sign in.
         publishers: Which jobs get a token for a while.
         locks: What one process alone does at a time.
+        setup: The link by which the first account is made.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -140,6 +142,7 @@ class Accounts:
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
         self.devices, self.locks = Devices(engine), Locks(engine)
         self.providers, self.publishers = Providers(engine), Publishers(engine)
+        self.setup = Setup(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

@@ -43,6 +43,7 @@ __all__ = [
 LOG = logging.getLogger("zoo.serve")
 ACTIONS: Mapping[str, str] = {
     "account made": "somebody has an account, or is an admin",
+    "set up": "the first account was made, by the link that zoo serve printed",
     "account deleted": "it and its tokens are gone",
     "team made": "a team has a namespace",
     "team deleted": "it and its roles are gone",
