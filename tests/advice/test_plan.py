@@ -122,6 +122,7 @@ def raced(right: Rights, times: int) -> AdvicePlan:
     return advised_by(race, images=60 * times)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=80)
 @given(right=rights(), times=st.integers(2, 6))
 def test_more_images_never_freeze_more(right: Rights, times: int) -> None:
