@@ -143,7 +143,7 @@ class ModelInfo:
         """When the oldest commit was made."""
         history = self.ask.hub.history
         newest = history.version(self.repo, MAIN) or history.versions(self.repo)[0]
-        return iso_time(history.commits(newest, self.ask.patience)[-1].at)
+        return iso_time(history.began(newest))
 
     def value(self, name: str) -> object:
         """What is told under a name; None if nothing is."""

@@ -96,7 +96,7 @@ HUB: tuple[Route[Hub], ...] = (
     *ABSENT,
     Route(
         method="GET", path="/api/models", scope="listed", handler=listing.list_models,
-        query=listing.KNOWN,
+        query=listing.KNOWN, errors=("BadRequest",),
         summary="the repositories that may be read",
     ),
     Route(
