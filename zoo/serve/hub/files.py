@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
+from zoo.domain.network import CONFIG
 from zoo.serve.http.answer import Answer, Body
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import Commit
-from zoo.serve.keep.view import ViewedFile
+from zoo.serve.keep.view import View, ViewedFile
 
 __all__ = ["raw", "resolve"]
 
+COUNTED = (
+    CONFIG,
+    "config.yaml",
+    "hyperparams.yaml",
+    "params.json",
+    "meta.yaml",
+    "model.safetensors",
+)
+"""The first of these that a repository has is what its downloads are counted by."""
 YEAR = 365 * 86400
 OLD = re.compile(r"\bhf_hub/0\.(\d|1\d|20)\.")
 """Clients that send no token to where they are sent: huggingface_hub before 0.21."""
@@ -30,6 +40,8 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     file = _file(ask, commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
+    if _is_download(ask, ask.view(commit), path):
+        ask.hub.accounts.downloads.count(ask.repo)
     etag = f'"{file.etag}"'
     headers = _headers(ask, commit, revision, etag) | {
         "Accept-Ranges": "bytes",
@@ -50,6 +62,19 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
         return Answer(headers=headers, length=file.size)
     body = _body(ask, commit, file, begin, end)
     return Answer(status=206 if span else 200, headers=headers, body=body)
+
+
+def _is_download(ask: Ask, view: View, path: str) -> bool:
+    """Whether a request for a file is a download of its repository: one of all those that it takes
+    to load what is in it. It is a request for the file that all of them ask for, HEAD or GET; for
+    one client, which asks for HEAD before each GET, it is HEAD alone.
+    """
+    if ask.hub.alone or path != next((name for name in COUNTED if view.file(name)), ""):
+        return False
+    if ask.call.method == "HEAD":
+        return True
+    sent = ask.call.headers
+    return "hf_hub/" not in sent.get("user-agent", "") and "range" not in sent
 
 
 def raw(ask: Ask, revision: str, path: str) -> Answer:

@@ -153,11 +153,12 @@ class ModelInfo:
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
-            # Not counted; clients before 0.21 want a number.
-            **dict.fromkeys(("downloads", "likes"), lambda: 0),
+            "downloads": lambda: self.ask.hub.accounts.downloads.of(self.repo).lately,
+            "downloadsAllTime": lambda: self.ask.hub.accounts.downloads.of(self.repo).all,
             "gated": lambda: False,
             "lastModified": lambda: iso_time(self.modified),
             "library_name": lambda: self.text("library_name"),
+            "likes": lambda: 0,  # not counted; clients before 0.21 want a number
             "pipeline_tag": lambda: self.text("pipeline_tag"),
             "private": lambda: self.ask.rules.access(self.repo).level != "public",
             "safetensors": self.safetensors,
