@@ -14,7 +14,7 @@ from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import Commit
 from zoo.serve.keep.view import View, ViewedFile
 
-__all__ = ["raw", "resolve"]
+__all__ = ["file_of", "raw", "resolve"]
 
 COUNTED = (
     CONFIG,
@@ -37,7 +37,7 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     if ask.is_empty(revision):  # clients ask for its README before they send one
         raise Refused("EntryNotFound", f"there is no file '{path}': nothing was sent yet")
     commit = ask.commit(revision)
-    file = _file(ask, commit, path)
+    file = file_of(ask, commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
     if _is_download(ask, ask.view(commit), path):
@@ -80,7 +80,7 @@ def _is_download(ask: Ask, view: View, path: str) -> bool:
 def raw(ask: Ask, revision: str, path: str) -> Answer:
     """A file as Git keeps it: of a large one, the pointer to it."""
     commit = ask.commit(revision)
-    file = _file(ask, commit, path)
+    file = file_of(ask, commit, path)
     if commit.id != revision:
         return _pinned(ask, commit, "raw", path)
     headers = _headers(ask, commit, revision, f'"{file.git}"')
@@ -92,7 +92,8 @@ def raw(ask: Ask, revision: str, path: str) -> Answer:
     return Answer(headers=headers, body=_body(ask, commit, file, 0, file.size))
 
 
-def _file(ask: Ask, commit: Commit, path: str) -> ViewedFile:
+def file_of(ask: Ask, commit: Commit, path: str) -> ViewedFile:
+    """A file of a commit. Raises `Refused` if there is none of that path."""
     file = ask.view(commit).file(path)
     if file is None:
         # The client remembers of which commit that is so.

@@ -10,6 +10,7 @@ from zoo.serve.hub import (
     device,
     exchange,
     files,
+    headers,
     info,
     lfs,
     listing,
@@ -167,6 +168,11 @@ HUB: tuple[Route[Hub], ...] = (
         handler=info.model_info,
         query=("expand", "expand[]", "blobs"), errors=REVISION,
         summary="a repository at a revision",
+    ),
+    Route(
+        method="GET", path=f"{MODEL}/safetensors-metadata/{{path...}}", scope="read",
+        handler=headers.safetensors_metadata, errors=(*REVISION, "BadRequest", "Damaged"),
+        summary="what the files of an index say of their tensors",
     ),
     Route(
         method="GET", path=f"{MODEL}/auth-check", scope="read", handler=info.auth_check,
