@@ -37,7 +37,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -197,6 +197,7 @@ webhook = sa.Table(
     sa.Column("tried", Text, nullable=False),
     sa.Column("status", Text, nullable=False),
     sa.Column("failures", Whole, nullable=False),  # one after the other
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 # The last tries to tell a webhook: of which row of the audit log, and what came of it.
