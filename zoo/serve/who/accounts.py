@@ -19,6 +19,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.devices import Devices
+from zoo.serve.who.downloads import Downloads
 from zoo.serve.who.groups import by_hand, forget_team
 from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
@@ -130,6 +131,7 @@ class Accounts:
         devices: Which programs wait to be let in.
         providers: By which services people sign in.
         publishers: Which jobs get a token for a while.
+        downloads: How often repositories were downloaded.
         locks: What one process alone does at a time.
         setup: The link by which the first account is made.
     """
@@ -142,7 +144,7 @@ class Accounts:
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
         self.devices, self.locks = Devices(engine), Locks(engine)
         self.providers, self.publishers = Providers(engine), Publishers(engine)
-        self.setup = Setup(engine)
+        self.setup, self.downloads = Setup(engine), Downloads(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
