@@ -257,7 +257,7 @@ def test_what_the_budget_cut_off_is_said_in_plain_words() -> None:
         "them rests on 40 of the 120 images; team/a: all came to epoch 4 of 9",
         "NOTE: 1 short training not begun, as more time was needed than was left; the quickest "
         "needs about 3 min (team/b: all): --budget 5m is enough for it",
-        "NOTE: what was done is kept: the same command with more time (--budget 1h) continues there",
+        "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes there",
     ]
 
 
