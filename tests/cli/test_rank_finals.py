@@ -235,7 +235,7 @@ def test_what_the_budget_does_not_allow_is_left_out_and_no_image_read_for_it(
     assert (
         "the budget was over before any finalist was trained: the order is that of the pr" in none
     )
-    assert "the same command with more time (--budget 1h) continues there" in none
+    assert "the same command with more time (--budget 1h) resumes there" in none
     assert "FINALIST" not in none
     monkeypatch.setattr(finals, "speed_of", lambda _: Speed(1e6, (0.0,) * 20))
     monkeypatch.setattr(finals, "read", never)
