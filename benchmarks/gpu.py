@@ -8,7 +8,8 @@ that are made here: nothing is downloaded. Rows are zoo with 80 % frozen from th
 without it, and all trained; without augmentation and with it (``medium``; cached: two views; else
 on the host, and on the device). Beside them timm's pieces put together as its ``train.py`` does
 (loader, prefetcher, autocast, channels last, fused AdamW), for what is frozen with
-``requires_grad`` off; the Trainer of transformers; and the bound: multiplications that an image
+``requires_grad`` off; the Trainer of transformers; the loader alone, without a network
+(``decode``), on all cores; and the bound: multiplications that an image
 takes, forward and backward, by the rate of a large matrix product as it is measured here. All
 multiply in bf16, on a CPU in fp32.
 
@@ -35,6 +36,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,11 @@ from zoo.backbones.devices import pick_device, wait_for
 from zoo.backbones.from_cut import FromCut
 from zoo.config import cores
 from zoo.domain.hierarchy import Hierarchy
+from zoo.domain.manifest import Preprocessing
 from zoo.domain.progress import silent
-from zoo.finetune.dataset.augment import LEVELS
+from zoo.finetune.dataset.augment import LEVELS, training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.loop import train as training
 from zoo.finetune.loop.pace import memory
 from zoo.packages import version
@@ -88,13 +93,13 @@ class Scale:
     seconds: float  # that are timed for each row
     minutes: float  # after which no row is begun
     warm: int = 8  # steps before time is taken
-    compiled: bool = False  # also what is compiled
+    compiled: Sequence[str] = ()  # networks that are compiled, too
 
 
 SCALES = {
     "tiny": Scale(TINY, 160, 64, 4, 0.05, 10.0, warm=1),
-    "quick": Scale(NETWORKS, 224, 2048, 256, 3.0, 7.5),
-    "whole": Scale(NETWORKS, 224, 8192, 256, 20.0, 600.0, compiled=True),
+    "quick": Scale(NETWORKS, 224, 2048, 256, 3.0, 7.5, compiled=NETWORKS[:1]),
+    "whole": Scale(NETWORKS, 224, 8192, 256, 20.0, 600.0, compiled=NETWORKS),
 }
 
 
@@ -315,7 +320,26 @@ def trainers(bench: Bench, cell: Mapping[str, str], meter: Meter) -> None:
         ).train()
 
 
+def decoding(bench: Bench, cell: Mapping[str, str], meter: Meter) -> None:
+    """What reads for zoo, and nothing that it reads for."""
+    how = Preprocessing(
+        input_size=(3, bench.scale.size, bench.scale.size), interpolation="bicubic", mean=MEAN,
+        std=STD, crop_pct=0.9, crop_mode="center",
+    )  # fmt: skip
+    there = "device" if cell["augment"] == THERE else "host"
+    transform = training_transform(how, "timm", cell["augment"].split(",")[0], on=there)
+    images = open_dataset(str(bench.data))
+    batches = Batches(
+        images, images.train, replace(transform, finish=None), bench.scale.batch,
+        workers=workers(bench), device=bench.device, once=True,
+    )  # fmt: skip
+    for epoch in count():
+        for _ in meter.watch(batches.epoch(epoch), lambda batch: len(batch.indices)):
+            pass
+
+
 TRAINERS = {
+    "decode": decoding,
     "zoo": zoos,
     "zoo compiled": zoos,
     "timm": timms,
@@ -334,14 +358,15 @@ def cells(scale: Scale) -> Iterator[dict[str, str]]:
         yield from (row(network, "bound", mode) for mode in ("cached", "frozen", "full"))
         yield from (row(network, "zoo", mode) for mode in ("cached", "frozen", "full"))
         yield from (row(network, "timm", mode) for mode in ("frozen", "full"))
+    yield from (row("none", "decode", "nothing", augment) for augment in ("none", LEVEL, THERE))
+    yield from (row(network, "zoo compiled", "cached") for network in scale.compiled)
     for network in scale.networks:
         yield from (row(network, "zoo", mode, LEVEL) for mode in ("cached", "frozen", "full"))
         yield from (row(network, "zoo", mode, THERE) for mode in ("frozen", "full"))
         yield from (row(network, "timm", mode, LEVEL) for mode in ("frozen", "full"))
     if version("transformers"):
         yield from (row(network, "HF Trainer", "full") for network in scale.networks)
-    for network in scale.networks if scale.compiled else ():
-        yield row(network, "zoo compiled", "cached")
+    for network in scale.compiled:
         yield from (row(network, f"{by} compiled", "full") for by in ("zoo", "timm"))
 
 
@@ -479,17 +504,23 @@ def table(rows: Sequence[Row]) -> str:
         f"{rate:.3g} TFLOP/s",
         "",
         "| network | by | trained | augmentation | images/s | ms a step | busy | memory "
-        "| of bound |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| of bound | of decode |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in sorted(rows, key=lambda row: [str(row[part]) for part in PARTS]):
         limit = known.get((row["network"], "bound", row["mode"], "none"))
-        share = f"{row['images_per_second'] / limit['images_per_second']:.0%}" if limit else ""
+        fed = known.get(("none", "decode", "nothing", row["augment"]))
+        if row["augment"] == "none" or row["mode"] in ("cached", "nothing"):
+            fed = None  # what is kept in memory is not decoded again
+        shares = [
+            f"{row['images_per_second'] / of['images_per_second']:.0%}" if of else ""
+            for of in (limit, fed)
+        ]
         busy = "" if row["busy_percent"] is None else f"{row['busy_percent']:.0f} %"
         lines.append(
             f"| {row['network']} | {row['by']} | {row['mode']} | {row['augment']} "
             f"| {row['images_per_second']:,.0f} | {row['ms_per_step']:.2f} "
-            f"| {busy} | {row['peak_bytes'] / 1e9:.1f} GB | {share} |"
+            f"| {busy} | {row['peak_bytes'] / 1e9:.1f} GB | {' | '.join(shares)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -525,7 +556,7 @@ def main() -> None:
     left = list(results.missing(cells(scale)))
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        if left:
+        if left and limit:
             data, home = prepare(Path(folder), scale)
             bench = Bench(scale, device, data, home)
         while left and time.monotonic() - began < limit:

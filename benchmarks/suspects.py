@@ -33,7 +33,7 @@ from PIL import Image, ImageEnhance
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zoo.advice import facts
+from zoo.advice import advise, facts
 from zoo.advice.facts import Duplicate, Facts, groups_of
 from zoo.advice.labels import out_of_fold
 from zoo.advice.reading import Reading
@@ -63,7 +63,8 @@ def main() -> None:
     sets = Path(sys.argv[1])
     names = sys.argv[2:] or sorted(path.name for path in sets.iterdir())
     kept = Kept()
-    vars(facts).update(out_of_fold=kept, groups_of=kept.groups)
+    vars(facts).update(out_of_fold=kept)
+    vars(advise).update(groups_of=kept.groups)
     with tempfile.TemporaryDirectory() as folder:
         zoo = Zoo.init(folder, progress=False)
         weights = {name: tensor.contiguous() for name, tensor in pretrained().items()}

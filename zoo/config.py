@@ -27,6 +27,7 @@ __all__ = [
     "mpi_processes",
     "processes",
     "rank",
+    "reading_by",
     "s3_endpoint",
     "server_token",
     "settings",
@@ -116,6 +117,23 @@ def cache_bytes() -> int:
 def most_workers(usual: int) -> int:
     """Processes that read images for one that trains, at most: ``ZOO_WORKERS``, else ``usual``."""
     return max(_number("ZOO_WORKERS", usual), 0)
+
+
+@contextmanager
+def reading_by(count: int | None) -> Iterator[None]:
+    """Have at most so many processes read images, for this one and those that it starts meanwhile;
+    None: as it is.
+    """
+    before = os.environ.get("ZOO_WORKERS")
+    if count is not None:
+        os.environ["ZOO_WORKERS"] = str(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            os.environ.pop("ZOO_WORKERS")
+        if before is not None:
+            os.environ["ZOO_WORKERS"] = before
 
 
 def processes() -> int:

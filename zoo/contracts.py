@@ -25,6 +25,7 @@ from zoo.domain.manifest import Manifest, Preprocessing
 from zoo.domain.network import Config, Network
 from zoo.domain.outline import Outline
 from zoo.domain.plain import Json
+from zoo.domain.server_token import MadeToken, ServerToken
 from zoo.domain.stored import StoredFile
 from zoo.domain.surgery import AS_IT_IS, BuildOptions
 from zoo.domain.task import Task
@@ -47,6 +48,7 @@ __all__ = [
     "Kind",
     "Known",
     "SupportsReports",
+    "SupportsTokens",
     "Local",
     "SupportsBatches",
     "LocalDisk",
@@ -56,6 +58,7 @@ __all__ = [
     "Source",
     "SupportsSync",
     "Target",
+    "Tokens",
 ]
 
 Kind = Literal["objects", "encoded", "manifests", "encoded-manifests"]
@@ -478,6 +481,44 @@ class SupportsLogin(Protocol):
             InvalidOption: There is no proof.
             Unavailable: The place does not answer.
             Forbidden: It gives this job none.
+        """
+
+
+class Tokens(Protocol):
+    """The tokens of who is logged in at a place.
+
+    Raises from all methods:
+        Unavailable: The place does not answer.
+        Forbidden: Nobody is logged in, or by a token that is not for that.
+    """
+
+    def all(self) -> tuple[ServerToken, ...]:
+        """Those that are good first, the newest first, and of others the last."""
+
+    def make(self, name: str, purpose: str, only: tuple[str, ...], days: int | None) -> MadeToken:
+        """Make one, and have its secret, which nobody can read again.
+
+        Raises:
+            InvalidOption: There can be no such token.
+        """
+
+    def revoke(self, token_id: str) -> None:
+        """End one, and those that end with it.
+
+        Raises:
+            UnknownName: There is none.
+        """
+
+
+@runtime_checkable
+class SupportsTokens(Protocol):
+    """A kind of backend at which a user makes tokens for others: ``zoo token``."""
+
+    def tokens(self, location: str) -> Tokens:
+        """The tokens of the user at a place, which is not asked yet.
+
+        Raises:
+            InvalidOption: There can be none.
         """
 
 

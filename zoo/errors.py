@@ -317,24 +317,35 @@ class Diverged(ZooError):
 
 class OutOfMemory(ZooError):
     """The memory of ``device`` has no room for a training: ``reason`` is what torch says of it,
-    ``peak`` the bytes that were in use at most, ``batch_size`` the images of a batch.
+    ``peak`` the bytes that were in use at most, ``batch_size`` the images of a batch, ``fits`` how
+    many of these do fit, by trying; None where that was not tried.
     """
 
     def __init__(
-        self, device: str, reason: str, peak: int, batch_size: int, accumulate: int, kept: str
+        self,
+        device: str,
+        reason: str,
+        peak: int,
+        batch_size: int,
+        accumulate: int,
+        kept: str,
+        fits: int | None = None,
     ) -> None:
-        self.device, self.peak, self.batch_size = device, peak, batch_size
+        self.device, self.peak, self.batch_size, self.fits = device, peak, batch_size, fits
         smaller = ""
         if batch_size > 1:
-            fewer = range(max(batch_size // 4, 1), 0, -1)
+            fewer = range(fits or max(batch_size // 4, 1), 0, -1)
             each = next(size for size in fewer if batch_size % size == 0)
             several = accumulate * (batch_size // each)
             smaller = f"--batch-size {each} --accumulate {several} (steps of as many images), "
+        tried = "not even 2 images fit (measured); " if fits == 0 else ""
+        if fits:
+            tried = f"{fits} images fit (measured); "
         super().__init__(
             f"out of memory on {device} with {batch_size} images in a batch, and "
             f"{peak / 1e9:.1f} GB in use at most: {reason}",
-            hint=f"{kept}\na new run takes less with {smaller}--grad-checkpointing, or a higher "
-            "boundary (--freeze)",
+            hint=f"{kept}\n{tried}a new run takes less with "
+            f"{'' if fits == 0 else smaller}--grad-checkpointing, or a higher boundary (--freeze)",
         )
 
 

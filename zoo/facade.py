@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
+from zoo import config
 from zoo.domain.calls import checked
 from zoo.domain.digest import digits_of
 from zoo.domain.file_names import check_folder
@@ -26,13 +27,18 @@ from zoo.domain.table import Table
 from zoo.domain.tta import count_views
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidReference, NoCheckpoint
-from zoo.lookup.caches import delete_caches, with_caches
-from zoo.lookup.history import PastTrial, history
 from zoo.lookup.reported import all_runs, find_any
 from zoo.lookup.runs import CACHE, RUNS, TRIALS, Run, caches, find_run
-from zoo.lookup.trial_weights import delete_weights, with_weights
 from zoo.machine import check_own
-from zoo.remotes import connect, login, login_by_job, login_by_page, logout
+from zoo.remotes import (
+    connect,
+    login,
+    login_by_job,
+    login_by_page,
+    logout,
+    revoke_token,
+    tokens_at,
+)
 from zoo.store.rights import for_all_of
 from zoo.store.signatures import copy_signatures
 from zoo.workspace import Workspace
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from zoo.domain.history import RefEntry
     from zoo.domain.query import FieldFilters
     from zoo.domain.run_state import State
+    from zoo.domain.server_token import MadeToken, ServerToken
     from zoo.domain.signature import Policy, Signature, Signer, Signers
     from zoo.domain.task import Task
     from zoo.errors import InvalidImage, InvalidWeights
@@ -79,6 +86,7 @@ if TYPE_CHECKING:
     from zoo.lookup.best import Best
     from zoo.lookup.details import Details
     from zoo.lookup.diff import Diff
+    from zoo.lookup.history import PastTrial
     from zoo.lookup.identify import Identified
     from zoo.lookup.keys import FileKeys
     from zoo.lookup.lineage import Lineage
@@ -232,6 +240,64 @@ class Zoo:
             UnknownName: There is none.
         """
         logout(url)
+
+    @staticmethod
+    def tokens(url: str) -> Table[ServerToken]:
+        """This user's own tokens at a server, without their secrets; those that are good first, and
+        of others the last.
+
+        Args:
+            url: The server's, which this user is logged in to.
+
+        Raises:
+            Unavailable: The server does not answer.
+            Forbidden: It does not take the login.
+            InvalidOption: It is no URL of a server.
+        """
+        from zoo.domain.server_token import ServerToken
+
+        return Table(tokens_at(url).all(), ServerToken)
+
+    @staticmethod
+    def make_token(
+        url: str,
+        name: str,
+        *,
+        purpose: str = "read",
+        only: Sequence[str] = (),
+        days: int | None = None,
+    ) -> MadeToken:
+        """Make a token of this user's own at a server; it, and its secret, which nobody can read
+        again. It lasts no longer than the one that this user is logged in by.
+
+        Args:
+            url: As for `tokens`.
+            name: What it is called.
+            purpose: ``read``; ``append``: also to add files; ``write``: all that the account may.
+            only: Namespaces and names that it is for; none: all.
+            days: It expires after so many; None: it lasts until it is revoked.
+
+        Raises:
+            Unavailable: As `tokens`.
+            Forbidden: As `tokens`; or the login is by a token that may not make others.
+            InvalidOption: As `tokens`; or there can be no such token.
+        """
+        return tokens_at(url).make(name, purpose, tuple(only), days)
+
+    @staticmethod
+    def revoke_token(url: str, which: str) -> ServerToken:
+        """End a token of this user's own at a server, from now on; that.
+
+        Args:
+            url: As for `tokens`.
+            which: Its id or its name.
+
+        Raises:
+            Unavailable, Forbidden: As `make_token`.
+            UnknownName: There is none.
+            InvalidOption: As `tokens`; or several are called so.
+        """
+        return revoke_token(url, which)
 
     @staticmethod
     def exists(home: Path | str) -> bool:
@@ -812,6 +878,8 @@ class Zoo:
             cache_days: Delete caches of training that nothing has used for so many days; None:
                 leave them. A remote has none.
         """
+        from zoo.lookup.caches import with_caches
+        from zoo.lookup.trial_weights import with_weights
         from zoo.transfer.maintenance import plan_prune
 
         plan = plan_prune(self.workspace, remote, keep_days=keep_days, grace_days=grace_days)
@@ -834,6 +902,8 @@ class Zoo:
         Raises:
             Conflict: Somebody is writing for long; nothing was deleted.
         """
+        from zoo.lookup.caches import delete_caches
+        from zoo.lookup.trial_weights import delete_weights
         from zoo.transfer.maintenance import prune
 
         days = {"keep_days": keep_days, "grace_days": grace_days}
@@ -1919,6 +1989,8 @@ class Zoo:
         """What `advise` has tried here, probes and recipes, newest first: the last time that each
         network was asked about images of a size.
         """
+        from zoo.lookup.history import PastTrial, history
+
         return Table(history(self.workspace), PastTrial)
 
     def rank(
@@ -2013,6 +2085,7 @@ class Zoo:
         force: bool = False,
         note: str = "",
         report: str = "",
+        workers: int | None = None,
         **options: Unpack[RecipeOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` on ``data`` and save the result under ``save``.
@@ -2033,6 +2106,8 @@ class Zoo:
             force: Move the name also from what has no class in common with it, or another task.
             note: What you say of it, in a line that goes with the checkpoint.
             report: The URL of a server that is told of the run while it goes on.
+            workers: Processes that read images, at most; None: what suits the device, or
+                ``ZOO_WORKERS``.
             options: Those of `zoo.Recipe`: ``freeze="stages.2"``, ``head``, ``epochs``, …
 
         Raises:
@@ -2042,19 +2117,20 @@ class Zoo:
             options["freeze"] = str(options["freeze"])
         chosen = {"data": str(data), **options}
         asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
-        return self.run_recipe(
-            asked,
-            base,
-            save,
-            device=device,
-            save_every=save_every,
-            profile=profile,
-            log=log,
-            launch=launch,
-            force=force,
-            note=note,
-            report=report,
-        )
+        with config.reading_by(workers):
+            return self.run_recipe(
+                asked,
+                base,
+                save,
+                device=device,
+                save_every=save_every,
+                profile=profile,
+                log=log,
+                launch=launch,
+                force=force,
+                note=note,
+                report=report,
+            )
 
     def run_recipe(
         self,

@@ -12,10 +12,11 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from zoo import plugins
-from zoo.contracts import SupportsLogin
+from zoo.contracts import SupportsLogin, SupportsTokens, Tokens
 from zoo.domain.history import RefEntry
 from zoo.domain.location import hub_address, is_http, is_word, scheme_of
 from zoo.domain.reference import Reference
+from zoo.domain.server_token import ServerToken
 from zoo.domain.words import plural
 from zoo.errors import Conflict, InvalidOption, Unavailable, UnknownName, ZooError
 from zoo.logins import ServerUrl, forget_token, keep_token
@@ -36,6 +37,8 @@ __all__ = [
     "login_by_job",
     "login_by_page",
     "logout",
+    "revoke_token",
+    "tokens_at",
 ]
 
 SECRET = re.compile(r"[^:]+://([^/]*@|.*:.*@|.*[?#])")
@@ -131,6 +134,38 @@ def logout(location: str) -> None:
     """
     check_secrets(location)
     forget_token(ServerUrl.parse(location))
+
+
+def tokens_at(location: str) -> Tokens:
+    """The tokens of this user at a server.
+
+    Raises:
+        InvalidOption: It is no URL of a server.
+    """
+    check_secrets(location)
+    plugin: object = plugins.remote(ServerUrl.parse(location).scheme)
+    assert isinstance(plugin, SupportsTokens), plugin
+    return plugin.tokens(location)
+
+
+def revoke_token(location: str, which: str) -> ServerToken:
+    """End a token of this user at a server, by its id or its name; that.
+
+    Raises:
+        UnknownName: There is none that is good.
+        InvalidOption: Several are called so; or as `tokens_at`.
+    """
+    there = tokens_at(location)
+    good = [each for each in there.all() if not each.ended]
+    found = [each for each in good if each.id == which] or [e for e in good if e.name == which]
+    if not found:
+        near = difflib.get_close_matches(which, [each.name for each in good], n=3)
+        raise UnknownName("token", which, near, f"zoo token ls {location} lists them")
+    if len(found) > 1:
+        ids = " or ".join(each.id for each in found)
+        raise InvalidOption(f"{len(found)} tokens are called '{which}'", hint=f"say which: {ids}")
+    there.revoke(found[0].id)
+    return found[0]
 
 
 def check_secrets(location: str) -> None:

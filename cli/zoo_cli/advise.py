@@ -146,22 +146,7 @@ def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
     """What makes later figures wrong, or may, and what to do about it."""
     leaks = advice.facts.leaks
     for leak in leaks:
-        pair, of = leak.example, plural(leak.of, f"{leak.part} image")
-        both = f"'{pair.image}' ({pair.part}) and '{pair.other}' ({pair.other_part})"
-        alike = leak.images - leak.copies
-        looks = plural(alike, "looks like one", "look like some").removeprefix(f"{alike} ")
-        if leak.copies:
-            are = "is a copy of one" if leak.copies == 1 else "are copies of some"
-            more = f"; {alike} more {looks} there" if alike else ""
-            yield (
-                f"LEAK: {leak.copies} of {of} {are} in another split, such as {both}: figures on "
-                f"these say nothing about new images{more}"
-            )
-        else:
-            yield (
-                f"alike: {alike} of {of} {looks} in another split, such as {both}; if they show "
-                "the same thing, figures on these say little about new images: look at them"
-            )
+        yield leak.text
     what = "is the same" if any(leak.copies for leak in leaks) else "looks the same"
     if leaks and advice.groups:
         others = {name: options[name] for name in ("image_size", "seed")}

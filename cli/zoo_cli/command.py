@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo import config
 from zoo_cli.completion import completed
 from zoo_cli.output import note
 
@@ -45,6 +46,7 @@ __all__ = [
     "said_option",
     "tell_if_deprecated",
     "tta_option",
+    "workers_option",
 ]
 
 
@@ -113,6 +115,14 @@ on_option = click.option(
 )
 batch_size_option = click.option(
     "--batch-size", type=POSITIVE, default=32, show_default=True, help="Images that run at once."
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    expose_value=False,
+    callback=lambda context, _, count: context.with_resource(config.reading_by(count)),
+    help="Processes that read images, at most  [default: ZOO_WORKERS; else 4 beside a CPU that "
+    "computes, for a GPU as many as there are cores]",
 )
 quiet_option = flag("--quiet", help="Do not say how far it is.")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
@@ -213,13 +223,15 @@ def command(
 
 
 class _Group(click.Group):
-    """Commands below another; ``delete`` is ``rm`` here."""
+    """Commands below another; ``delete`` is ``rm`` here, and ``list`` is ``ls``."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in ("delete", "remove") and "rm" in self.commands:
             ctx.fail(f"No such command '{args[0]}'. Here it is: {ctx.command_path} rm")
+        if args[0] == "list" and "ls" in self.commands:
+            args = ["ls", *args[1:]]
         return super().resolve_command(ctx, args)
 
 
@@ -230,9 +242,16 @@ def group(function: Callable[..., None]) -> click.Group:
     return done
 
 
-def open_zoo(*, quiet: bool = False) -> Zoo:
-    """The zoo to work in, closed with the command; ``quiet``: nobody learns how far it is."""
-    _load()
+def open_zoo(*, quiet: bool = False, indexed: bool = False) -> Zoo:
+    """The zoo to work in, closed with the command.
+
+    Args:
+        quiet: Nobody learns how far it is.
+        indexed: All of the work is to ask its index: what that takes is loaded at once.
+    """
+    _load("zoo.facade")
+    if indexed:
+        _load("zoo.registry")
     import zoo
 
     context = click.get_current_context()
@@ -261,15 +280,15 @@ def open_accounts() -> Accounts:
 
 
 @cache
-def _load() -> None:
-    """Import what opens a zoo without the garbage collector, once for a process.
+def _load(module: str) -> None:
+    """Import a module, and all that it needs, without the garbage collector, once for a process.
 
     What an import makes stays. The collector would look through all of it again and again, which
     was a tenth of the time of a search.
     """
     gc.disable()
     try:
-        import_module("zoo.facade")
+        import_module(module)
     finally:
         gc.freeze()
         gc.enable()

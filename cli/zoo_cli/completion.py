@@ -6,7 +6,6 @@ What cannot be known at once is not completed: torch is never imported, and no e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,12 @@ def _units(zoo: Zoo, ctx: click.Context, _: str) -> Iterable[str]:
 
 
 def _plugins(group: str) -> Find:
-    return lambda _zoo, _ctx, _incomplete: entry_points(group=group).names
+    def names(_zoo: Zoo, _ctx: click.Context, _incomplete: str) -> Iterable[str]:
+        from importlib.metadata import entry_points  # slow to import
+
+        return entry_points(group=group).names
+
+    return names
 
 
 def _architectures(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:

@@ -20,6 +20,7 @@ from zoo_cli.command import (
     quiet_option,
     tell_if_deprecated,
     tta_option,
+    workers_option,
 )
 from zoo_cli.output import brief, clean, note, print_json, result, table
 from zoo_cli.recipe_options import opening_options
@@ -68,6 +69,7 @@ INTERVALS = ("_low", "_high")
 @tta_option
 @batch_size_option
 @device_option
+@workers_option
 @flag("--no-save", help="Do not keep the figures in the zoo.")
 @quiet_option
 def evaluate(

@@ -5,38 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import Mapping, Sequence
 from errno import EDQUOT, EFBIG, ENOSPC
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any
 
 import click
 
 from zoo import config
 from zoo.errors import DiskFull, ZooError
-from zoo_cli import (
-    advise,
-    bench,
-    compare,
-    delete,
-    demo,
-    edit,
-    evaluate,
-    import_files,
-    login,
-    maintain,
-    rank,
-    remotes,
-    runs,
-    search,
-    serve,
-    share,
-    show,
-    sign,
-    start,
-    train,
-    ui,
-    use,
-)
 from zoo_cli.command import HOME
 from zoo_cli.errors import STATUS, failure, tell
 from zoo_cli.launch import in_turn
@@ -45,16 +23,87 @@ from zoo_cli.output import print_error, readers_may_leave, warnings_noted
 __all__ = ["cli", "main", "program"]
 
 
-SECTIONS = {
-    "Start": "init clone index demo",
-    "Look up": "search ls show tree log best list-arch compare diff identify ui",
-    "Share": "pull push fetch remote login logout tag mv sign signatures import edit export serve",
-    "Fine-tune and use": (
-        "rank advise finetune rerun runs evaluate bench predict features adapt average"
-    ),
-    "Maintain": "verify prune repack reindex delete protect deprecate trust signers plugins",
+SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Start": {
+        "init": ("start:init", "Make a zoo in FOLDER."),
+        "clone": ("remotes:clone", "Make a zoo in FOLDER that follows the store at REMOTE."),
+        "index": ("start:index", "List the checkpoints of SOURCE, to search and pull them."),
+        "demo": ("demo:demo", "Run the main job on real weights and images in FOLDER."),
+    },
+    "Look up": {
+        "search": ("search:search", "Search all checkpoints: here, at remotes, and published."),
+        "ls": ("search:ls", "List the checkpoints in this zoo, the newest first."),
+        "show": ("show:show", "Show what is known of a checkpoint, here or elsewhere."),
+        "tree": ("show:tree", "Print the units, stages and head of a network."),
+        "log": ("show:log", "Show the lineage of NAME, and what it pointed at before."),
+        "best": ("search:best", "Show the checkpoint with the best result on a dataset."),
+        "list-arch": ("search:list_arch", "List the architectures that there are weights of."),
+        "compare": (
+            "compare:compare",
+            "Show checkpoints side by side: what differs, and all figures.",
+        ),
+        "diff": ("compare:diff", "Compare the checkpoints A and B, unit by unit."),
+        "identify": (
+            "compare:identify",
+            "Say which checkpoint a weights FILE is, or derives from.",
+        ),
+        "ui": ("ui:ui", "Open this zoo's pages in a browser, until Ctrl-C."),
+    },
+    "Share": {
+        "pull": ("share:pull", "Bring a checkpoint here: published weights, or a team's."),
+        "push": ("share:push", "Send checkpoints to a remote, or publish one on the HF Hub."),
+        "fetch": ("remotes:fetch", "Learn what REMOTE, or each named remote, has now."),
+        "remote": (
+            "remotes:remote",
+            "List the remotes that have a short name here, or change them.",
+        ),
+        "login": ("login:login", "Keep a token for the server of a zoo at URL."),
+        "logout": ("login:logout", "Forget the token for the server at URL."),
+        "token": ("tokens:token", "List your own tokens at a server, or make and revoke them."),
+        "tag": ("share:tag", "Point the reference NEW at the checkpoint NAME."),
+        "mv": ("share:mv", "Rename the checkpoint NAME to NEW."),
+        "sign": ("sign:sign", "Sign what NAME points at, with your key."),
+        "signatures": ("sign:signatures", "Show who has signed what NAME points at."),
+        "import": ("import_files:import_", "Keep a weights FILE as a checkpoint."),
+        "edit": ("edit:edit", "State what nobody wrote down of a checkpoint."),
+        "export": ("share:export", "Write a checkpoint to FOLDER, for its own library to load."),
+        "serve": ("serve:serve", "Serve the zoo to clients of the model hub, until Ctrl-C."),
+    },
+    "Fine-tune and use": {
+        "rank": ("rank:rank", "Say which networks suit the images in DATA."),
+        "advise": ("advise:advise", "Say what DATA shows, what BASE knows, and how to fine-tune."),
+        "finetune": ("train:finetune", "Fine-tune BASE on your images, and keep the result."),
+        "rerun": ("train:rerun", "Fine-tune again as NAME was: same base, images and recipe."),
+        "runs": ("runs:runs", "List the fine-tunes that were begun here, newest first."),
+        "evaluate": (
+            "evaluate:evaluate",
+            "Measure NAME on the labeled images in DATA, class by class.",
+        ),
+        "bench": ("bench:bench", "Measure how fast NAME runs here, and the memory that it takes."),
+        "predict": ("use:predict", "Predict classes, labels or numbers of IMAGES with NAME."),
+        "features": ("use:features", "Write the features of each image in DATA, as NAME sees it."),
+        "adapt": ("use:adapt", "Keep NAME as NEW: shallower, or for other images or classes."),
+        "average": ("use:average", "Keep the mean of the weights of several fine-tunes as NEW."),
+    },
+    "Maintain": {
+        "verify": ("maintain:verify", "Hash everything in the zoo, or in REMOTE, again."),
+        "prune": ("delete:prune", "Show what nothing needs any more, and delete it."),
+        "repack": (
+            "maintain:repack",
+            "Make REMOTE smaller: keep related checkpoints as differences.",
+        ),
+        "reindex": ("maintain:reindex", "Make the index, registry.db, again."),
+        "delete": ("delete:delete", "Delete names, here or at a remote."),
+        "protect": ("delete:protect", "Keep a name where it is."),
+        "deprecate": ("delete:deprecate", "Say that a name is to be used no more, and WHY."),
+        "trust": ("maintain:trust", "Allow checkpoints here to import and run their network NAME."),
+        "signers": ("sign:signers", "List whom you trust to sign, or change that."),
+        "plugins": ("start:plugins", "List the plugins, and whether they work."),
+    },
 }
-"""All commands, as they are listed."""
+"""All commands as they are listed: where each is, and the first sentence of its help, so that what
+is not run is not imported.
+"""
 ALIASES = {"eval": "evaluate", "info": "show", "list": "ls", "rm": "delete", "train": "finetune"}
 """Other names of commands, which people try."""
 WORDS = {
@@ -81,6 +130,16 @@ WORDS = {
 }
 """Our commands, and what other programs (git, timm, hf, docker) call something like them."""
 ELSEWHERE = {word: ours for ours, words in WORDS.items() for word in words.split()}
+
+
+class _Later(UserDict[str, Any]):
+    """Commands by their names, from where each is; it is imported when somebody asks for it."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        """The command; KeyError: there is none of that name."""
+        module, attribute = self.data[name].split(":")
+        command: click.Command = getattr(import_module(f"zoo_cli.{module}"), attribute)
+        return command
 
 
 class Commands(click.Group):
@@ -113,23 +172,26 @@ class Commands(click.Group):
         """List the commands under the headings of `SECTIONS`."""
         column = max(map(len, self.list_commands(ctx)))
         room = formatter.width - column - 6  # as click reckons it
-        for heading, names in SECTIONS.items():
+        for heading, rows in SECTIONS.items():
             with formatter.section(heading):
-                commands = ((name, self.commands[name]) for name in names.split())
+                commands = (click.Command(name, help=text) for name, (_, text) in rows.items())
                 formatter.write_dl(
-                    [(f"{name:{column}}", one.get_short_help_str(room)) for name, one in commands]
+                    [(f"{one.name:{column}}", one.get_short_help_str(room)) for one in commands]
                 )
 
 
 @click.group(
     cls=Commands,
+    commands=_Later(
+        {name: where for rows in SECTIONS.values() for name, (where, _) in rows.items()}
+    ),
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "show_default": True,
     },
 )
-@click.version_option(version("zoo-registry"), prog_name="zoo")
+@click.version_option(package_name="zoo-registry", prog_name="zoo")
 def cli() -> None:
     """A model zoo for people who fine-tune vision models.
 
@@ -147,33 +209,6 @@ def cli() -> None:
 
 
 cli.params.append(HOME)
-MODULES = (
-    advise,
-    bench,
-    compare,
-    delete,
-    demo,
-    edit,
-    evaluate,
-    import_files,
-    login,
-    maintain,
-    rank,
-    remotes,
-    runs,
-    search,
-    serve,
-    share,
-    show,
-    sign,
-    start,
-    train,
-    ui,
-    use,
-)
-for module in MODULES:
-    for command in module.__all__:
-        cli.add_command(getattr(module, command))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

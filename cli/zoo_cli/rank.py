@@ -287,7 +287,7 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
             f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
             f"about {time_of(seconds)} ({name}): --budget {budget_for(seconds)} is enough for it"
         )
-    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes it"
+    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes there"
 
 
 def _remarks(ranking: Ranking) -> Iterator[str]:

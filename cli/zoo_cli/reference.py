@@ -46,7 +46,7 @@ def reference() -> str:
     parts = [HEADER, _section(cli, context)]
     for heading, names in SECTIONS.items():
         parts.append(f"## {heading}\n")
-        for name in names.split():
+        for name in names:
             parts += _sections(cli.commands[name], name, context)
     return "\n".join([*parts, _failures()])
 

@@ -96,7 +96,7 @@ def search(
       zoo search 'arch:convnext* params<30M input>=288' --sort -params
       zoo search 'dataset:digits accuracy>=0.97 pulled:yes' --json
     """
-    zoo, text = open_zoo(), " ".join(query)
+    zoo, text = open_zoo(indexed=True), " ".join(query)
     found = zoo.search(text, sort=sort, limit=limit, **asked)
     if as_json:
         print_json([row.to_json() for row in found])
@@ -133,7 +133,7 @@ def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: boo
     names = [word for word in query if _of_names(word)]
     # One name alone is a word, which the index finds.
     patterns = names if len(names) > 1 or any(map(is_pattern, names)) else []
-    zoo, text = open_zoo(), " ".join(word for word in query if word not in patterns)
+    zoo, text = open_zoo(indexed=True), " ".join(word for word in query if word not in patterns)
     asked = ALL if patterns else limit or ALL
     found: Sequence[SearchResult] = zoo.search(
         text, pulled=True, sort=sort or "-updated", limit=asked
@@ -359,7 +359,7 @@ def best(
       zoo best --dataset flowers arch:convnext* --json
     """
     text = " ".join(words)
-    winner = open_zoo().best(text, metric=metric, dataset=dataset, lowest=lowest)
+    winner = open_zoo(indexed=True).best(text, metric=metric, dataset=dataset, lowest=lowest)
     if as_json:
         print_json(winner.to_json())
         return
@@ -410,7 +410,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
       zoo list-arch "convnext*"
       zoo list-arch resnet50
     """
-    zoo = open_zoo()
+    zoo = open_zoo(indexed=True)
     found = zoo.architectures(pattern)
     if as_json:
         print_json(found.to_json())

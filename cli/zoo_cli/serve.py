@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 from zoo import config
 from zoo.domain.quantity import read_bytes
 from zoo.domain.words import plural
+from zoo.errors import ZooError
 from zoo.serve.watch.logs import FORMATS, Format
 from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
@@ -22,6 +24,7 @@ from zoo_cli.serve_webhooks import webhook
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
+    from zoo.serve.who.seals import Seals
     from zoo.workspace import Workspace
 
 __all__ = ["serve"]
@@ -117,29 +120,45 @@ def serve(
         home = context.meta.get("home") or config.home() or "."
         join(Path(home).resolve(), store, read_bytes(cache or CACHE))
     workspace = open_zoo(quiet=True).workspace
-    seals_of(workspace.store)  # before any worker would fail by it
-    nobody, names = not open_accounts().all(), _names(workspace)
-    told = partial(_tell, str(workspace.store), names, nobody=nobody, as_json=as_json)
-    address = Address.checked(host, port, public_url)
-    if workers == 1:
-        run(workspace, address, told, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
-    else:
-        workspace.close()
-        where = workspace.root, address, workers, told
-        run_workers(*where, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
+    seals = seals_of(workspace.store)  # before any worker would fail by it
+    has, address = _names(workspace), Address.checked(host, port, public_url)
+    with _setup_key(seals) as key:
+
+        def told(url: str) -> None:
+            _tell_begun(workspace, url, has, key, as_json=as_json)
+
+        if workers == 1:
+            at = workspace, address, told
+            run(*at, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
+        else:
+            workspace.close()
+            where = workspace.root, address, workers, told
+            run_workers(*where, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
 
 
-def _tell(store: str, names: str, url: str, *, nobody: bool, as_json: bool) -> None:
-    """Where the zoo is served, and what to do next; with ``nobody``, no account is there yet."""
+@contextmanager
+def _setup_key(seals: Seals) -> Iterator[str]:
+    """A key to make the first account by, as long as the server answers; empty: there is one."""
+    setup = open_accounts().setup
+    key = setup.key(seals) if setup.needed() else ""
+    try:
+        yield key
+    finally:
+        with suppress(ZooError):  # it was used
+            setup.end(seals, key)
+
+
+def _tell_begun(workspace: Workspace, url: str, has: str, key: str, *, as_json: bool) -> None:
+    """Say where the server answers, and what who begins with it needs."""
     if as_json:
         print_json({"url": url})
-        return
-    click.echo(f"serving {store} at {url} (Ctrl-C ends it)")
-    note(names)
-    if nobody:
-        note("nobody has an account yet; this makes one, and its first token:")
-        note("  zoo serve user add NAME")
     else:
+        click.echo(f"serving {workspace.store} at {url} (Ctrl-C ends it)")
+        note(has)
+    if key:
+        note("nobody has an account yet; who opens this within the hour makes one, an admin's:")
+        note(f"  {url}/-/setup?key={key}")
+    elif not as_json:
         note(f"clients need: export HF_ENDPOINT={url} HF_TOKEN=zoo_...")
 
 

@@ -84,6 +84,8 @@ def _show(hooks: list[Webhook], *, as_json: bool) -> None:
 
 
 def _state(hook: Webhook) -> str:
+    if hook.disabled:
+        return "disabled"
     if not hook.failures:
         return hook.status or "-"
     return f"{hook.status} ({hook.failures} failures{', ended' if hook.ended else ''})"

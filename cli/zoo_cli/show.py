@@ -71,7 +71,7 @@ def show(name: str, all_: bool, as_json: bool) -> None:
       zoo show team/flowers:v3 --all
       zoo show team/flowers:v3 --json
     """
-    data = open_zoo().show(name).to_json()
+    data = open_zoo(indexed=True).show(name).to_json()
     if as_json:
         print_json(data)
         return
@@ -230,7 +230,7 @@ def tree(name: str, as_json: bool) -> None:
       zoo tree timm/tf_efficientnet_lite0.in1k
       zoo tree resnet50 --json
     """
-    hierarchy = open_zoo().tree(name)
+    hierarchy = open_zoo(indexed=True).tree(name)
     head = hierarchy.head
     if as_json:
         units = [
@@ -278,7 +278,7 @@ def log(name: str, ref: bool, as_json: bool) -> None:
       zoo log team/flowers --ref
       zoo log team/flowers --json
     """
-    lineage = open_zoo().log(name)
+    lineage = open_zoo(indexed=True).log(name)
     if as_json:
         data = lineage.to_json()
         print_json({key: data[key] for key in OF_REF} if ref else data)

@@ -20,6 +20,7 @@ from zoo_cli.command import (
     open_zoo,
     quiet_option,
     tell_if_deprecated,
+    workers_option,
 )
 from zoo_cli.launch import launch_processes
 from zoo_cli.output import clean, count, moved, note, print_json, result, scored, size, table
@@ -82,6 +83,7 @@ FIRST = (
 @click.option("--save", help="Name of the new checkpoint (team/flowers).")
 @recipe_options
 @device_option
+@workers_option
 @click.option(
     "--save-every",
     type=click.IntRange(min=0),
@@ -154,8 +156,8 @@ def finetune(
     if resume is not None:
         if any(map(_is_given, ("base", *options))):
             raise click.UsageError(
-                "--resume takes the options of the run: only --device, --save-every, --profile, "
-                "--log, --report, --quiet and --launch can be changed."
+                "--resume takes the options of the run: only --device, --workers, --save-every, "
+                "--profile, --log, --report, --quiet and --launch can be changed."
             )
         _resume(zoo, resume, how, as_json)
     elif base is None:
@@ -224,6 +226,7 @@ def _begin(
 )
 @click.option("--root", default="", help="With --data: where paths in that table begin.")
 @device_option
+@workers_option
 @force_option
 @note_option
 @launch_option

@@ -22,6 +22,7 @@ from zoo_http.errors import on_the_way
 from zoo_http.exchange import exchange, job_token
 from zoo_http.reports import HttpReports
 from zoo_http.session import AT_ONCE, Session
+from zoo_http.tokens import HttpTokens
 
 __all__ = ["HttpBackend"]
 
@@ -60,7 +61,7 @@ class _Newest(msgspec.Struct):
 
 class HttpBackend:
     """The store behind a server. Implements `zoo.contracts.Backend`, `SupportsBatches`,
-    `ServerBackend`, `SupportsLogin` and `SupportsReports`.
+    `ServerBackend`, `SupportsLogin`, `SupportsTokens` and `SupportsReports`.
 
     Attributes:
         at_once: Requests that it serves well at a time.
@@ -109,6 +110,11 @@ class HttpBackend:
         if not shown:
             raise InvalidOption("nothing says which job this is", hint=JOB)
         return exchange(url, shown, name)
+
+    @classmethod
+    def tokens(cls, location: str) -> HttpTokens:
+        """See `zoo.contracts.SupportsTokens.tokens`."""
+        return HttpTokens(location)
 
     @classmethod
     def reports(cls, location: str) -> HttpReports:

@@ -17,7 +17,7 @@ from zoo.logins import ServerUrl, login_for, renew_token
 from zoo_http.errors import on_the_way, refusal
 from zoo_http.exchange import AGAIN, OVER, another
 
-__all__ = ["AT_ONCE", "Session"]
+__all__ = ["AT_ONCE", "JSON", "Session"]
 
 AT_ONCE = 8
 """Requests at a time: a server gives ten places to a token."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zoo.advice.as_is import AsItIs
 from zoo.advice.cost import Speed
@@ -15,7 +19,9 @@ from zoo.advice.growth import Growth, Size
 from zoo.advice.layers import Layers
 from zoo.advice.pictures import draw_advice
 from zoo.advice.plan import AdvicePlan, plan_of
+from zoo.advice.race import Candidate, Race
 from zoo.domain.recipe import Recipe
+from zoo.finetune.trial import Trial
 
 SPEED = Speed(0.01, (0.0, 0.5))
 
@@ -42,16 +48,6 @@ LAYERS = Layers(
 
 def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> AdvicePlan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
-    images = [sample(at) for at in range(60)]
-    dataset = SimpleNamespace(
-        train=images[:50], validation=images[50:], test=[], classes=("a", "b"), alone=(), skipped=()
-    )
-    units = tuple(SimpleNamespace(name=name, depth=at, params=9) for at, name in enumerate("xy"))
-    prepared: Any = SimpleNamespace(
-        base="team/net", task="classification", dataset=dataset,
-        known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
-        hierarchy=SimpleNamespace(units=units, params=18),
-    )  # fmt: skip
     right = {"one": 0.0, "head": 0.0, "all": 1.0}
     entry = SimpleNamespace(
         candidate=SimpleNamespace(name="everything", options={}),
@@ -63,9 +59,87 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
         probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
         groups={}, epochs=9, stopped="", too_long=[],
     )  # fmt: skip
+    return advised_by(race, layers, untrained)
+
+
+def advised_by(
+    race: Race, layers: Layers = LAYERS, untrained: AsItIs | None = None, images: int = 60
+) -> AdvicePlan:
+    samples = [sample(at) for at in range(images)]
+    dataset = SimpleNamespace(
+        train=samples[10:], validation=samples[:10], test=[], classes=("a", "b"), alone=(),
+        skipped=(),
+    )  # fmt: skip
+    units = tuple(SimpleNamespace(name=name, depth=at, params=9) for at, name in enumerate("xy"))
+    prepared: Any = SimpleNamespace(
+        base="team/net", task="classification", dataset=dataset,
+        known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
+        hierarchy=SimpleNamespace(units=units, params=18),
+    )  # fmt: skip
     return plan_of(
         prepared, layers, SPEED, Recipe(data="x"), race, 60.0, untrained, save="advised/x"
     )
+
+
+FOLDS = ("1/3", "2/3", "3/3")
+FROZEN = {"everything": 0, "upper half": 1, "above one": 2}
+"""What is trained, by how much is frozen; of a probe it is all."""
+Rights = dict[str, dict[str, list[bool]]]
+"""Of each recipe and probe which images of each fold it is right of."""
+
+
+@st.composite
+def rights(draw: st.DrawFn) -> Rights:
+    """Each begins with a probe of its own, and is as good after one epoch as after all."""
+    many = draw(st.integers(2, 25))
+    each = st.lists(st.booleans(), min_size=many, max_size=many)
+    names = [*FROZEN, "begun", "one", "head", "all"]
+    return {name: {fold: draw(each) for fold in FOLDS} for name in names}
+
+
+def raced(right: Rights, times: int) -> AdvicePlan:
+    """What is advised where there are so many ``times`` the images, with the same gains."""
+
+    def scores(name: str, fold: str) -> tuple[float, ...]:
+        return tuple(map(float, right[name][fold] * times))
+
+    def attempt(candidate: Candidate, fold: str, epochs: int) -> Trial:
+        after = dict.fromkeys(range(1, epochs + 1), scores(candidate.name, fold))
+        return Trial(
+            folder=Path(candidate.name), of=9, scores=dict.fromkeys(range(epochs + 1), 0.0),
+            images=tuple(f"{fold} {at}" for at in range(len(after[1]))),
+            by_image={0: scores("begun", fold), **after}, trained=20,
+            seconds={at: float(at) for at in range(epochs + 1)},
+        )  # fmt: skip
+
+    def probes(images: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        fold = images[0].split()[0]
+        return {at: scores(at, fold) for at in ("one", "head", "all")}
+
+    candidates = [Candidate(name=name, options={}, begin=0.0, epoch=1.0) for name in FROZEN]
+    race = Race(candidates, FOLDS, attempt, probes, epochs=9, groups={}, budget=1e9)
+    race.run()
+    return advised_by(race, images=60 * times)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=80)
+@given(right=rights(), times=st.integers(2, 6))
+def test_more_images_never_freeze_more(right: Rights, times: int) -> None:
+    few, many = (FROZEN.get(raced(right, count).advised, 3) for count in (1, times))
+    assert many <= few
+
+
+def test_more_images_of_the_same_gain_end_the_freezing() -> None:
+    """A gain that few images do not tell from chance is followed where there are more."""
+    right = {
+        name: {fold: [True] * 5 + [False] * 5 for fold in FOLDS} for name in [*FROZEN, "begun"]
+    }
+    right |= dict.fromkeys(("one", "head", "all"), right["begun"])
+    better = [False] * 2 + [True] * 6 + [False] * 2
+    right["everything"] = dict.fromkeys(FOLDS, better)
+    assert raced(right, 1).advised == "probe at all"
+    assert raced(right, 6).advised == "everything"
 
 
 @pytest.mark.long

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo import plugins
+from zoo.backbones import features
 from zoo.backbones.features import extract, features_at
 from zoo.backbones.pooling import feature_dimension
 from zoo.backbones.taps import HEAD, find_tap, find_taps
@@ -242,6 +245,35 @@ def test_extraction_keeps_the_order_of_the_batches() -> None:
         assert torch.allclose(code, whole, atol=1e-5), tap.unit
     assert torch.equal(labels, targets)
     assert task.done == 5  # type: ignore[attr-defined]
+
+
+def test_runs_side_by_side_give_the_same_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each on its share of the threads, and of a network that stays as it was."""
+    module, hierarchy, images = built("test_resnet", images=12)
+    module.train()
+    taps = find_taps(module, hierarchy, images)
+    batches = [(images[at : at + 1], torch.tensor([at])) for at in range(12)]
+    alone, _ = extract(module, taps, batches, Counted())
+    together = Barrier(2, timeout=20)
+
+    def features_of(*args: Any) -> list[Tensor]:
+        together.wait()
+        assert (torch.get_num_threads(), args[0] is module) == (2, False)
+        return features_at(*args)
+
+    monkeypatch.setattr(features, "features_at", features_of)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        found, labels = extract(module, taps, batches, Counted(), runs=2)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(labels, torch.arange(12))
+    assert all(map(partial(torch.allclose, atol=1e-5), found, alone))
+    assert module.training
 
 
 def test_an_unknown_unit_is_told_with_near_names() -> None:

@@ -266,6 +266,8 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert first.startswith("LEAK: 1 of 17 test images is a copy of one in another split, such as ")
     assert first.endswith("say nothing about new images; 1 more looks like one there")
     assert "'test/red/x.bmp' (test)" in first
+    # While it is at work, too, and before any figure.
+    assert first in done.err.partition("accuracy of a probe at each depth: ")[0]
     assert "'train/red/3.png' (" in first
     table = f"zoo finetune {NET} --data {out / 'groups.csv'}"
     assert mend.endswith(f"{table} --root {parts} --image-size 32 --group-by group --save NAME")
@@ -361,7 +363,7 @@ def test_labels_and_numbers(small: Run, data: Path, tmp_path: Path, column: str)
 def test_interrupted_it_leaves_nothing(
     small: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reading, "extract", interrupted)
@@ -373,7 +375,7 @@ def test_interrupted_it_leaves_nothing(
 def test_batches_that_are_too_large_are_refused_in_plain_words(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(reading, "extract", full)
@@ -397,8 +399,8 @@ def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, 
 def test_features_that_are_not_finite_are_refused(
     small: Run, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
-        features, targets = extract(*arguments)
+    def broken(*arguments: Any, **how: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+        features, targets = extract(*arguments, **how)
         return [values * float("nan") for values in features], targets
 
     monkeypatch.setattr(reading, "extract", broken)

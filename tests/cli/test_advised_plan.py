@@ -99,6 +99,7 @@ def templates(
         shutil.copytree(template, root.parent / "data")
         with pytest.MonkeyPatch.context() as patch:
             be_quick(patch)
+            patch.setattr("zoo.domain.progress.EVERY", 0.0)
             if wins:
                 let_training_win(patch)
             said = program("--home", root, "advise", root.parent / "data", *ADVISE, "--json")
@@ -164,7 +165,12 @@ def test_the_plan(asked: Asked) -> None:
     assert tried["probe at all"]["megabytes"] >= trained["megabytes"] > 0
     assert plan["scenario"]["few"] in (True, False)
     assert "trying 1 recipe on 2 folds of " in asked.err
-    assert "trying fold 1 of 2, 1 epoch: upper half" in asked.err
+    assert "trying fold 1 of 2, 1 epoch: upper half, 1 of 1 recipe in the race; " in asked.err
+    # What it is at, and what is left of the budget.
+    assert re.search(
+        r"^upper half: training: [0-9]+ of [0-9]+, [0-9]+ s left, epoch 2, loss", asked.err, re.M
+    )
+    assert re.search(r"^upper half: reading features: .* s left$", asked.err, re.M)
     folders = list(Path("trials").glob("*/run.json"))
     assert len(folders) == 1
     assert not list(Path("trials").glob("*/state.pt"))  # nothing is to go on from a fold

@@ -20,7 +20,7 @@ from fakes import warm
 from fakes.prepared import NET, TUNED, Run
 
 from zoo_cli.command import _load
-from zoo_cli.main import cli
+from zoo_cli.main import SECTIONS, cli
 
 Words = tuple[str, ...]
 NO_HOME = {("demo",): "it makes zoos of its own", ("plugins",): "it asks Python, not a zoo"}
@@ -46,6 +46,12 @@ def test_help_says_what_it_does_and_shows_an_example(bare: Run, name: str) -> No
         assert f"Usage: zoo {name}" in done.out
         assert "Example" in done.out
         assert f"\n    zoo {name}" in done.out or f"\n  zoo {name}" in done.out
+
+
+def test_the_list_has_the_first_sentence_of_the_help_of_each() -> None:
+    rows = {name: text for rows in SECTIONS.values() for name, (_, text) in rows.items()}
+    assert rows == {name: each.get_short_help_str(1000) for name, each in cli.commands.items()}
+    assert all(each.name == name for name, each in cli.commands.items())
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -24,6 +24,7 @@ from torch import Tensor
 import zoo
 from zoo import plugins
 from zoo.domain import surgery
+from zoo.exchange import convert
 
 Run = Callable[..., Said]
 SIDE = 32
@@ -180,6 +181,20 @@ def test_it_is_a_regression_on_features_beside_each_other(
     done = warm.run("-c", LOADED, Path.cwd(), tmp_path / "fresh.safetensors")
     assert done.returncode == 0, done.stderr
     assert torch.equal(load_file(tmp_path / "fresh.safetensors")["logits"], logits("team/probe"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_other_runtimes_run_it(
+    empty: Run, kept: tuple[str, ...], shades: Path, form: convert.Format
+) -> None:
+    """Compared with its own logits on real images, one by one and together."""
+    for package in convert.NEEDED[form]:
+        pytest.importorskip(package)
+    probe(empty, shades, ",".join(kept))
+    line = ("export", "team/probe", "made", "--format", form, "--images", shades / "test")
+    checked = empty(*line, "--json").done().json["checked"]
+    assert checked["images"] == checked["same"] == 12
 
 
 @pytest.fixture

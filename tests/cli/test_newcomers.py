@@ -39,7 +39,7 @@ def test_no_form_is_shown_where_the_option_is_there_or_more_is_wrong(fails: Run)
 
 
 def test_help_has_every_command_once_under_a_heading(run: Run) -> None:
-    listed = [name for names in SECTIONS.values() for name in names.split()]
+    listed = [name for names in SECTIONS.values() for name in names]
     assert sorted(listed) == sorted(cli.commands)
     lines = run("--help").out.splitlines()
     assert [line[:-1] for line in lines if line.removesuffix(":") in SECTIONS] == [*SECTIONS]

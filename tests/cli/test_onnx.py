@@ -174,11 +174,39 @@ def test_batches_are_compared_too(small: Run, monkeypatch: pytest.MonkeyPatch) -
     small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
 
 
-def test_what_ends_at_a_unit_is_refused(small: Run) -> None:
+def test_what_ends_at_a_unit_is_written(small: Run) -> None:
+    """By nothing but what it needs; and its weights have the names that they have in zoo."""
     small("adapt", SMALL, "team/short", "--truncate", "layer2").done()
-    said = small("export", "team/short", "made", "--format", "onnx")
-    said.refused("a network that ends at layer2")
-    assert not Path("made").exists()
+    told = small("export", "team/short", "made", "--format", "pt2", "--json").done().json
+    assert told["checked"]["same"] == 16
+    model = zoo.open().load("team/short")
+    program = torch.export.load(Path("made", convert.FILE["pt2"]))
+    assert {*program.state_dict} == {*model.state_dict()}
+    batch = torch.randn(3, *cast(Card, model.zoo).manifest.preprocessing.input_size)
+    with torch.no_grad():
+        assert torch.allclose(program.module()(batch), model(batch), atol=1e-5)
+
+
+@pytest.mark.long
+def test_a_probe_on_all_depths_is_written(run: Run, few: Path) -> None:
+    """Of real weights: as all formats, and in eight bits."""
+    how = ("--strategy", "probe", "--at", "all", "--image-size", 32, "--test-share", 0.25)
+    run("finetune", BASE, "--data", few, *how, "--save", "team/all").done()
+    model = zoo.open().load("team/all")
+    card = cast(Card, model.zoo)
+    batch = torch.stack([card.preprocess(path) for path in sorted(few.rglob("*.png"))])
+    with torch.no_grad():
+        own = model(batch).numpy()
+    for form, needed in convert.NEEDED.items():
+        for package in needed:
+            pytest.importorskip(package)
+        line = ("export", "team/all", form, "--format", form, "--images", few, "--json")
+        told = run(*line, *(("--int8", few) if form == "onnx" else ())).done().json
+        checked = told.get("converted", told)["checked"]
+        assert checked["images"] == checked["same"]
+        assert told.get("operators") == told.get("of")
+        given, _ = PLAIN[form](Path(form, convert.FILE[form]), batch)
+        assert np.abs(given - own).max() < 1e-4 * np.abs(own).max()
 
 
 def test_what_cannot_be_exported_says_so(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:

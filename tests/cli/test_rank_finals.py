@@ -235,7 +235,7 @@ def test_what_the_budget_does_not_allow_is_left_out_and_no_image_read_for_it(
     assert (
         "the budget was over before any finalist was trained: the order is that of the pr" in none
     )
-    assert "the same command with more time (--budget 1h) resumes it" in none
+    assert "the same command with more time (--budget 1h) resumes there" in none
     assert "FINALIST" not in none
     monkeypatch.setattr(finals, "speed_of", lambda _: Speed(1e6, (0.0,) * 20))
     monkeypatch.setattr(finals, "read", never)
@@ -257,7 +257,7 @@ def test_what_the_budget_cut_off_is_said_in_plain_words() -> None:
         "them rests on 40 of the 120 images; team/a: all came to epoch 4 of 9",
         "NOTE: 1 short training not begun, as more time was needed than was left; the quickest "
         "needs about 3 min (team/b: all): --budget 5m is enough for it",
-        "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes it",
+        "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes there",
     ]
 
 

@@ -187,7 +187,7 @@ def test_an_adapter_that_nothing_tells_of_is_never_left_out(vit: zoo.Zoo) -> Non
 
 @pytest.mark.long
 def test_fine_tunes_of_one_parent_share_it_in_memory(vit: zoo.Zoo) -> None:
-    names = [f"team/many{number}" for number in range(20)]
+    names = [f"team/many{number}" for number in range(100)]
     for number, name in enumerate(names):
         adapted(vit.workspace, "team/base", name, seed=number, rank=2, under="blocks")
     models = vit.load_many(["team/base", *names])

@@ -47,7 +47,7 @@ def lively(architecture: str) -> dict[str, torch.Tensor]:
     return {name: value.contiguous().clone() for name, value in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
 @pytest.mark.parametrize(
     "kind",
     [

@@ -159,6 +159,7 @@ def serve(address: str, session: int) -> None:
 
     for name in PRELOAD:
         importlib.import_module(name)
+    list(sys.modules["zoo_cli.main"].cli.commands.values())  # each is imported when asked for
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -94,6 +94,30 @@ def test_recalibrated_they_are_taken_once(workspace: Workspace, run: Run) -> Non
 
 
 @pytest.mark.long
+def test_an_average_of_weights_has_its_own(workspace: Workspace, run: Run) -> None:
+    """What all training images give in the network that is kept; training goes on as without."""
+    how = {**PARTIAL, "freeze": "layer2", "epochs": 2, "lr": 0.05, "batch_norm": "live"}
+    how |= {"validation_share": 0.0}  # the latest is kept
+    done = run("team/mean", **how, ema=0.9)
+    assert done.freeze["kept"] == "average of epoch 2"
+    kept = statistics(workspace, "team/mean")
+    run("team/again", "team/mean", **{**PARTIAL, "freeze": "layer2", "epochs": 1, "lr": 1e-12},
+        batch_norm="recalibrated", validation_share=0.0)  # fmt: skip
+    for name, value in statistics(workspace, "team/again").items():
+        if "num_batches" not in name:
+            assert torch.allclose(value, kept[name], rtol=1e-3, atol=1e-5), name
+    plain = run("team/plain", **how)
+    for one, other in zip(losses(workspace, done), losses(workspace, plain), strict=True):
+        assert one == other
+
+
+def losses(workspace: Workspace, done: Finetuned) -> list[float]:
+    return [
+        line["loss"] for line in find_run(workspace, done.run).lines() if line["kind"] == "step"
+    ]
+
+
+@pytest.mark.long
 def test_recalibrated_each_image_counts_as_much(workspace: Workspace, run: Run) -> None:
     """However they are divided into batches, the last of which is the smallest."""
     first = "layer4.0.bn1.running_mean"

@@ -81,6 +81,35 @@ def test_a_card_is_traced_in_a_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert meter.busy == pytest.approx(0.003 / (6 * each))
 
 
+def test_with_no_time_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing is made for it; what is left is told, and that is no failure."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    gpu = import_module("gpu")
+    monkeypatch.setattr(gpu, "prepare", None)
+    monkeypatch.setattr(gpu.logging.getLogger("zoo"), "setLevel", lambda _: None)
+    how = ["--device", "cpu", "--tiny", "--minutes", "0", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *how])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert said.out == "nothing is measured yet\n"
+    assert f"{len([*gpu.cells(gpu.SCALES['tiny'])])} rows are left: run it again" in said.err
+
+
+def test_a_quick_run_compiles_a_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what matters less, which there may be no time for."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    gpu = import_module("gpu")
+    cells = [*gpu.cells(gpu.SCALES["quick"])]
+    compiled = {"network": "vit_base_patch16_224", "by": "zoo compiled", "mode": "cached",
+                "augment": "none"}  # fmt: skip
+    assert cells.index(compiled) < next(at for at, cell in enumerate(cells) if cell["augment"]
+                                        != "none" and cell["by"] == "zoo")  # fmt: skip
+
+
 @pytest.mark.long
 def test_each_row_is_measured_once(tmp_path: Path) -> None:
     figures, _ = measured(tmp_path)
@@ -95,7 +124,9 @@ def test_each_row_is_measured_once(tmp_path: Path) -> None:
         for mode, augment in product(modes, ("none", "medium") if by in AUGMENTED else ("none",))
     }
     there = product(NETWORKS, ("zoo",), ("frozen", "full"), ("medium, on the device",))
-    assert rows.keys() == expected | {*there}
+    levels = ("none", "medium", "medium, on the device")
+    decoded = {*product(("none",), ("decode",), ("nothing",), levels)}
+    assert rows.keys() == expected | {*there} | decoded
     assert len(lines) == len(rows)
     for row in rows.values():
         assert row.keys() >= FIGURES
@@ -109,7 +140,11 @@ def test_each_row_is_measured_once(tmp_path: Path) -> None:
         assert bounds == sorted(bounds, reverse=True)
         assert bounds[0] > rows[network, "zoo", "cached", "none"]["images_per_second"]
     text = figures.with_suffix(".md").read_text()
-    assert text.count("\n| test_") == len(rows)
+    assert text.count("\n| test_") == len(rows) - len(decoded)
+    fed = rows["none", "decode", "nothing", "medium"]["images_per_second"]
+    own = rows["test_vit", "zoo", "full", "medium"]["images_per_second"]
+    (line,) = (each for each in text.splitlines() if "| test_vit | zoo | full | medium |" in each)
+    assert line.endswith(f"| {own / fed:.0%} |")
     # Cut off, it goes on with what is not there.
     figures.write_text("\n".join(lines[:-2]) + "\n")
     again, said = measured(tmp_path)

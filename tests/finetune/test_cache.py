@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache as cache_of_calls
@@ -327,3 +328,31 @@ def test_randomness_below_the_cut_is_refused(tmp_path: Path) -> None:
     work.module.bn1 = nn.Sequential(work.module.get_submodule("bn1"), Noise())
     with pytest.raises(Unsupported, match="random"):
         shape_of(work.entry, work.images[0])
+
+
+class SlowRows:
+    """Rows whose first write ends when another batch has been run."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.ran = rows, threading.Event()
+
+    def __setitem__(self, place: slice, value: Tensor) -> None:
+        assert self.ran.wait(10)
+        self.rows[place] = value
+
+
+@of_one
+def test_images_are_run_while_those_before_are_written(work: Work) -> None:
+    expected = work.activations()
+    slow = [SlowRows(torch.empty_like(rows)) for rows in expected.rows]
+
+    def batches() -> Iterator[Tensor]:
+        for number, images in enumerate(work.batches()):
+            if number == 2:  # asked for when the second is run, and nothing is written yet
+                for each in slow:
+                    each.ran.set()
+            yield images
+
+    rows: Any = slow
+    cache._fill(rows, expected.shape, COUNT, batches(), work.entry, silent)
+    assert all(torch.equal(one.rows, other) for one, other in zip(slow, expected.rows, strict=True))

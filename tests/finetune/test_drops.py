@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,37 @@ def test_rates_are_shares() -> None:
         Recipe(data="x", drop=-0.1)
     with pytest.raises(InvalidOption, match="does not use drop path"):
         Recipe(data="x", strategy="probe", drop_path=0.1)
+
+
+def test_layer_scales_are_new_weights_that_are_trained(
+    workspace: Workspace, transformer: str, shapes: Path
+) -> None:
+    """One for each channel of each branch; at 1 the network is what it was."""
+    ready, small, plain = (
+        prepared(workspace, transformer, shapes, layer_scale=scale) for scale in (1.0, 0.1, None)
+    )
+    one, other = ready.model.state_dict(), plain.model.state_dict()
+    scales = {*one} - {*other}
+    assert len(scales) == 2 * sum(unit.name.startswith("blocks") for unit in plain.hierarchy.units)
+    assert scales <= {name for unit in ready.hierarchy.units for name in unit.parameters}
+    found = small.model.state_dict()
+    assert all(bool((found[name] == 0.1).all()) for name in scales)
+    images = torch.randn(4, *ready.network.planned.preprocessing.input_size)
+    given = [each.model.eval()(images) for each in (ready, small, plain)]
+    assert torch.equal(given[0], given[2])
+    assert not torch.allclose(given[1], given[2])
+    recipe = replace(ready.recipe, batch_size=8)
+    done = finetune(workspace, transformer, recipe, Reference.parse("team/a"), device="cpu")
+    tuned = load(workspace.store, done.manifest).state_dict()
+    assert all(bool((tuned[name] != 1).any()) for name in scales)
+    with pytest.raises(InvalidOption, match="test_vit has layer scales of its own"):
+        prepared(workspace, "team/a", shapes, layer_scale=0.5)
+
+
+def test_networks_without_residual_scales_are_refused(
+    workspace: Workspace, base: str, shapes: Path
+) -> None:
+    with pytest.raises(InvalidOption, match="test_resnet takes no layer scale"):
+        prepared(workspace, base, shapes, layer_scale=0.1)
+    with pytest.raises(InvalidOption, match="layer scale must be above 0"):
+        Recipe(data="x", layer_scale=0.0)

@@ -141,7 +141,7 @@ def test_all_cores_read_for_an_accelerator(
     for name, value in (("cores", lambda: 16), ("PAYS", -1.0)):
         monkeypatch.setattr(batches, name, value)
     monkeypatch.setattr(Batches, "_image", lambda *_: None)
-    dataset = cast(Dataset, SimpleNamespace(task="classification"))
+    dataset = cast(Dataset, SimpleNamespace(task="classification", images=None))
     transform = Transform(lambda _: torch.zeros(1), (3, 224, 224), random=True)
     read = Batches(dataset, [Sample("a", 0)] * 40, transform, size, device=torch.device(device))
     assert read._workers([[0]] * 40, 0) == expected

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from zoo.domain.manifest import Preprocessing
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidImage
-from zoo.finetune.dataset import batches
+from zoo.finetune.dataset import batches, workers
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches, ImageBatch
 from zoo.finetune.dataset.dataset import Dataset
@@ -148,3 +151,47 @@ def test_a_run_has_those_of_one_phase(
     finetune(workspace, "team/base", recipe, Reference.parse("team/a"), device="cpu")
     assert [len(each) for each in seen] == [1, 1, 1, 1]  # one batch an epoch
     assert seen[0] == seen[1] != seen[2] == seen[3]
+
+
+UNGUARDED = """
+import sys
+import torch
+from zoo.finetune.dataset import workers
+from zoo.finetune.dataset.augment import training_transform
+from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.dataset.open import open_dataset
+from zoo.domain.manifest import Preprocessing
+
+workers.STARTED = {"cpu": "forkserver"}
+how = Preprocessing(input_size=(3, 24, 24), interpolation="bicubic", mean=(0.5,) * 3,
+                    std=(0.25,) * 3, crop_pct=1.0, crop_mode="center")
+dataset = open_dataset(sys.argv[1])
+both = [Batches(dataset, dataset.train, training_transform(how, "timm", "light"), 8, workers=each)
+        for each in (1, 0)]
+for epoch in range(2):
+    one, other = (torch.cat([batch.images for batch in each.epoch(epoch)]) for each in both)
+    assert torch.equal(one, other)
+assert __file__ == sys.argv[0]
+print("read")
+"""
+
+
+@pytest.mark.long
+def test_beside_a_card_they_are_no_copies_of_who_trains(shapes: Path, tmp_path: Path) -> None:
+    """They read the same, and do not run the script again, which has no guard."""
+    script = tmp_path / "train.py"
+    script.write_text(UNGUARDED)
+    command = [sys.executable, str(script), str(shapes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.stdout, done.stderr) == ("read\n", "")
+
+
+def test_what_they_get_is_no_more_than_they_read(dataset: Dataset) -> None:
+    """As where they are no copies it is sent to each: of all images only the keys."""
+    reader = Batches(dataset, dataset.train, transform("heavy"), 8)._reader
+    sent = pickle.dumps(reader)
+    assert dataset.test[0].key.encode() not in sent
+    assert torch.equal(pickle.loads(sent).image(3, 1), reader.image(3, 1))
+    assert workers._context(torch.device("cpu")) is None
+    cards: Any = workers._context(torch.device("cuda"))
+    assert cards.get_start_method() == "forkserver"

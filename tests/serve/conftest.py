@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fakes import warm
+from fakes import leaks, warm
+from fakes import served as servers
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.served import CONFIG, Served, serving, with_files
 from fakes.trained import trained  # noqa: F401 - a fixture of the pages
@@ -63,6 +64,45 @@ def webhooks_by_hand() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(webhooks, "LOOK_SECONDS", 3600.0)
         yield
+
+
+KEPT_BY_CLIENTS = {"tokens.json", "token", "stored_tokens"}
+WATCH = pytest.StashKey[leaks.Leaks]()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def watch(request: pytest.FixtureRequest) -> Iterator[leaks.Leaks]:
+    """No token, session or code that tests here make is in what a server logs, or answers where
+    something is wrong, and none is in a file but at home, where clients keep their own.
+    """
+    with leaks.watching() as watch, pytest.MonkeyPatch.context() as patch:
+        request.config.stash[WATCH] = watch
+        patch.setattr(servers, "ask", watch.asking(servers.ask))
+        yield watch
+
+
+def _is_of_client(path: Path) -> bool:
+    return path.name in KEPT_BY_CLIENTS or any(part.startswith("home") for part in path.parts)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_secret_is_kept(
+    watch: leaks.Leaks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Those that the tests of a file share have their folders until now."""
+    yield
+    watch.search_files([tmp_path_factory.getbasetemp()], _is_of_client)
+    found, watch.found = watch.found, []
+    assert found == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function) -> Iterator[None]:
+    """The folders of a test are deleted right after it."""
+    watch, folder = item.config.stash.get(WATCH, None), item.funcargs.get("tmp_path")
+    if watch and isinstance(folder, Path):
+        watch.search_files([folder], _is_of_client)
+    yield
 
 
 @pytest.fixture(scope="session")

@@ -196,6 +196,12 @@ def test_raw_bytes_on_the_socket(workspace: Workspace) -> None:
             f"{ok}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             f"{ok}X: a\r\n b\r\n\r\n",
             f"{ok}Content-Length: x\r\n\r\n",
+            f"{ok}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+            f"{ok}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+            f"{ok}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+            f"{ok}Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+            f"{ok}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n\r\n",
+            f"GET / HTTP/1.1\nHost: {host}\n\n",
         ):
             with socket.create_connection((host, int(port)), timeout=20) as client:
                 client.sendall(said.encode())
@@ -204,6 +210,39 @@ def test_raw_bytes_on_the_socket(workspace: Workspace) -> None:
             assert answer.startswith(b"HTTP/1.1 400"), said
             assert answer.count(b"HTTP/1.1") == 1
         assert served.ask("/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/team/net/resolve/main/../../../registry.db",
+        "/team/net/resolve/main/..%2f..%2f..%2fregistry.db",
+        "/team/net/resolve/main/%2e%2e/%2e%2e/%2e%2e/registry.db",
+        "/team/net/resolve/main/%252e%252e/registry.db",
+        "/team/net/resolve/main/%c0%ae%c0%ae/registry.db",  # a dot in more bytes than it needs
+        "/team/net/resolve/main/..\\..\\registry.db",
+        "/team/net/resolve/main/%00/registry.db",
+        "/team/net/resolve/main//etc/passwd",
+        "/team/net/resolve/../../registry.db",
+        "/team/net/resolve/%2e%2e%2f%2e%2e/registry.db",
+        "/../registry.db",
+        "//registry.db",
+        "/static/../../../registry.db",
+        "/static/..%2f..%2faccounts.db",
+    ],
+)
+def test_no_path_leads_out_of_a_repository(served: Served, path: str) -> None:
+    """As it is written on the socket: a client would have made it shorter."""
+    host, port = served.url.removeprefix("http://").split(":")
+    token = served.token("ann", "write")
+    head = f"Host: {host}:{port}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n"
+    for method in ("GET", "HEAD", "PUT", "DELETE"):
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1"))
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert int(answer[9:12]) in (400, 404, 405), (method, answer[:200])
+        assert b"SQLite format 3" not in answer
+        assert b"root:" not in answer
 
 
 def test_a_commit_outlives_its_files(workspace: Workspace) -> None:

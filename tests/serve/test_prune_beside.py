@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,8 @@ from fakes.served import Served, serving
 from zoo.errors import Conflict, MissingObject
 from zoo.serve.hub import blobs, commit
 from zoo.serve.hub.commit_tree import tree_of
+from zoo.serve.watch import scrub
+from zoo.serve.watch.scrub import read_scrubbed
 from zoo.store import Store, turn
 from zoo.store.prune import FileToDelete, execute, plan
 from zoo.store.sent import clear_sent
@@ -77,6 +80,51 @@ def test_writers_and_prunes_beside_each_other(served: Served) -> None:
     assert report.damages == ()
     told = [row.action for row in served.accounts.audit.newest(limit=10_000)]
     assert told.count("pruned") == PRUNES
+
+
+@pytest.mark.long
+def test_downloads_beside_writers_prunes_and_a_scrub(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred downloads, sixteen at once, of what stays, while other versions come and go: each
+    has the bytes that its address names.
+    """
+    monkeypatch.setattr(scrub, "START_SECONDS", 0.0)
+    make_zoo(tmp_path / "zoo")
+    with serving(tmp_path / "zoo", scrub=10**12) as served:
+        token, store = served.token("ann", "write"), served.server.hub.workspace.store
+        body = json.dumps({"name": "net"}).encode()
+        assert served.ask("/api/repos/create", "POST", token=token, body=body).status == 200
+        names = ("model.safetensors", "more.safetensors", "config.json")
+        paths = [f"/team/net/resolve/v1/{name}" for name in names]
+        paths = [served.ask(path, "HEAD", token=token).headers["location"] for path in paths]
+        wanted = {path: served.ask(path, token=token).body for path in paths}
+        assert all(map(len, wanted.values()))
+        ended = threading.Event()
+
+        def disturb() -> list[tuple[int, int]]:
+            found = []
+            while not ended.is_set():
+                status = served.commit("ann/net", os.urandom(8).hex(), token).status
+                old = leave(store, os.urandom(8).hex())
+                arguments = ["prune", "--home", str(served.root), "--keep", "0", "--yes"]
+                code = CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code
+                assert not old.exists()
+                found.append((status, code))
+            return found
+
+        with ThreadPoolExecutor(17) as pool:
+            disturbed = pool.submit(disturb)
+            asked = paths * 40
+            got = list(pool.map(lambda path: served.ask(path, token=token), asked))
+            while not read_scrubbed(store).last:  # a whole pass
+                time.sleep(0.05)
+            ended.set()
+            assert {*disturbed.result()} == {(200, 0)}
+        assert [each.body == wanted[path] for each, path in zip(got, asked, strict=True)] == (
+            [True] * len(asked)
+        )
+        assert verify(store).damages == ()
 
 
 def test_what_is_here_is_taken_by_a_prune_before_a_commit_has_it(

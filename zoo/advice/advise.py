@@ -11,7 +11,7 @@ from pathlib import Path
 from zoo.advice.as_is import AS_IT_IS, AsItIs, as_it_is
 from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
-from zoo.advice.facts import Duplicate, Facts, facts_of, groups_of
+from zoo.advice.facts import Duplicate, Facts, compare, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import AdvicePlan, default_name, plan_of, probe_row
 from zoo.advice.reading import Reading, read
@@ -122,8 +122,13 @@ def advise(
         if root != workspace.root:
             progress.say("this zoo may only be read: what is tried is not kept in it")
         reading = read(prepared, batch_size)
-        facts = facts_of(prepared.dataset, reading, _size(prepared), recipe.seed, progress)
-        together = groups_of(reading, facts.duplicates)
+        compared = compare(prepared.dataset, reading, recipe.seed, progress)
+        for leak in compared.leaks:  # before any figure
+            progress.say(leak.text)
+        together = groups_of(reading, compared.duplicates)
+        facts = facts_of(
+            prepared.dataset, reading, compared, together, _size(prepared), recipe.seed
+        )
         layers, plan = _layers(prepared, reading, facts, together), None
         known = seen(workspace, prepared.parent, prepared.dataset, runs_by_result(workspace))
         if layers:
@@ -206,9 +211,6 @@ def _plan(
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
     if budget:
-        scores = [f"{each.at} {each.score:.3f}" for each in layers.depths.depths]
-        # Long before the rest.
-        prepared.progress.say(f"{layers.score} of a probe at each depth: {', '.join(scores)}")
         race = race_of(contest, speed, budget, executor)
         race.run()
     save = _free_name(contest.workspace, default_name(contest.recipe.data))

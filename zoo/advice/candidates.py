@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from zoo.advice.reading import Reading
 from zoo.backbones.freeze import trained_norms
 from zoo.backbones.taps import HEAD
 from zoo.domain.digest import Digest
-from zoo.domain.progress import Progress, silent
+from zoo.domain.progress import Progress, Task
 from zoo.domain.recipe import Recipe
 from zoo.domain.words import plural
 from zoo.executors.executor import Executor
@@ -143,6 +144,35 @@ def _is_linear(prepared: PreparedRun) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _OfTrial:
+    """Bars of a trial: which it is, and what is left of the budget. Its lines are left out, as
+    those of the race tell what comes of it.
+    """
+
+    progress: Progress
+    name: str
+    until: float
+
+    @contextmanager
+    def __call__(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        with self.progress(f"{self.name}: {label}", total, unit) as task:
+            yield _Counted(task, self.until)
+
+    def say(self, text: str) -> None:
+        del text
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    task: Task
+    until: float
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        left = f"{max(self.until - time.time(), 0):.0f} s left"
+        self.task.advance(amount, f"{left}, {note}" if note else left)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
     """What trains a candidate, in any process that reaches the zoo and the images.
 
@@ -175,7 +205,7 @@ class Attempts:
             str(self.base),
             recipe_of(self.recipe, candidate, fold),
             device=self.device,
-            progress=silent,
+            progress=_OfTrial(self.progress, candidate.name, self.until),
             root=self.root,
             epochs=epochs,
             known_as=self.known_as,

@@ -19,8 +19,10 @@ from zoo.advice.alike import CANDIDATES, Alike, alike
 from zoo.advice.labels import agreement, doubts, out_of_fold
 from zoo.advice.nearest import Near, components, nearest
 from zoo.advice.reading import Reading
+from zoo.advice.threads import one_thread
 from zoo.domain.progress import Progress
 from zoo.domain.result import Result
+from zoo.domain.words import plural
 from zoo.finetune.dataset.dataset import PARTS, Dataset, SkippedImage, Target
 from zoo.finetune.dataset.split import labels_of
 from zoo.finetune.results.interval import wilson
@@ -33,6 +35,7 @@ __all__ = [
     "Learnable",
     "Odd",
     "Sizes",
+    "compare",
     "facts_of",
     "groups_of",
 ]
@@ -111,6 +114,25 @@ class Leak(Result):
     copies: int
     of: int
     example: Duplicate
+
+    @property
+    def text(self) -> str:
+        """What makes later figures wrong, or may, in words."""
+        pair, of = self.example, plural(self.of, f"{self.part} image")
+        both = f"'{pair.image}' ({pair.part}) and '{pair.other}' ({pair.other_part})"
+        alike = self.images - self.copies
+        looks = plural(alike, "looks like one", "look like some").removeprefix(f"{alike} ")
+        if not self.copies:
+            return (
+                f"alike: {alike} of {of} {looks} in another split, such as {both}; if they show "
+                "the same thing, figures on these say little about new images: look at them"
+            )
+        are = "is a copy of one" if self.copies == 1 else "are copies of some"
+        more = f"; {alike} more {looks} there" if alike else ""
+        return (
+            f"LEAK: {self.copies} of {of} {are} in another split, such as {both}: figures on "
+            f"these say nothing about new images{more}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -225,23 +247,42 @@ class _Seen(NamedTuple):
         return "|".join(self.dataset.classes[index] for index in labels_of(target))
 
 
-def facts_of(
-    dataset: Dataset, reading: Reading, input_size: tuple[int, int], seed: int, progress: Progress
-) -> Facts:
-    """All facts of a dataset that was read; ``input_size`` is the height and width that the
-    network gets, ``seed`` that of the folds.
-    """
-    seen, number = _Seen(dataset, reading), len(reading.samples)
-    with progress("comparing images", 2 * number) as task:
+class Compared(NamedTuple):
+    """What images have in common."""
+
+    vectors: Tensor  # their principal components (N, C)
+    near: Near
+    duplicates: tuple[Duplicate, ...]
+    leaks: tuple[Leak, ...]
+
+
+def compare(dataset: Dataset, reading: Reading, seed: int, progress: Progress) -> Compared:
+    """Compare all images of a dataset that was read; ``seed`` is that of the components."""
+    number = len(reading.samples)
+    with progress("comparing images", 2 * number) as task, one_thread(number):
         vectors = components(reading.features, seed)
-        main = vectors[:, :DIRECTIONS]
-        near = nearest(main, max(CANDIDATES, NEIGHBORS), task)
+        near = nearest(vectors[:, :DIRECTIONS], max(CANDIDATES, NEIGHBORS), task)
         pairs = alike(reading.pictures, near, task)
-    duplicates = _duplicates(seen, pairs)
+    duplicates = _duplicates(_Seen(dataset, reading), pairs)
+    return Compared(vectors, near, duplicates, tuple(_leaks(dataset, duplicates)))
+
+
+def facts_of(
+    dataset: Dataset,
+    reading: Reading,
+    compared: Compared,
+    groups: Sequence[str],
+    input_size: tuple[int, int],
+    seed: int,
+) -> Facts:
+    """All facts of a dataset that was read; ``groups`` are those of `groups_of`, ``input_size`` is
+    the height and width that the network gets, ``seed`` that of the folds.
+    """
+    seen = _Seen(dataset, reading)
     learnable, doubted = None, tuple[DoubtedLabel, ...]()
     if dataset.task == "classification":
-        groups = groups_of(reading, duplicates)
-        shares = out_of_fold(vectors, reading.targets, groups, seed)
+        with one_thread(len(reading.samples)):
+            shares = out_of_fold(compared.vectors, reading.targets, groups, seed)
         learnable = _learnable(shares, reading.targets)
         doubted = tuple(_doubted(seen, shares)) if learnable.learnable else ()
     counts = Counter(label for each in reading.samples for label in labels_of(each.target))
@@ -253,11 +294,11 @@ def facts_of(
         balance=max(counts.values()) / max(min(classes.values()), 1) if classes else None,
         sizes=_sizes(reading.sizes, input_size),
         skipped=dataset.skipped,
-        leaks=tuple(_leaks(dataset, duplicates)),
-        duplicates=duplicates,
+        leaks=compared.leaks,
+        duplicates=compared.duplicates,
         learnable=learnable,
         doubted=doubted,
-        odd=tuple(_odd(seen, main, near)),
+        odd=tuple(_odd(seen, compared.vectors[:, :DIRECTIONS], compared.near)),
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from zoo.advice.held_out import FOLDS, Features
+from zoo.advice.threads import one_thread
 from zoo.domain.result import Result
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.strategies.linear import Fitter, folds, kind_for
@@ -74,7 +75,8 @@ def grow(features: Features, c: float, seed: int) -> Growth | None:
 
     ``c`` is that of a probe on all of them. None where groups leave fewer than three sizes.
     """
-    counts, scores, fold = _by_size(features, c, seed)
+    with one_thread():
+        counts, scores, fold = _by_size(features, c, seed)
     if len(counts) < LEAST_SIZES:
         return None
     images = scores.shape[1]

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from zoo.advice.threads import one_thread
 from zoo.domain.task import Task
 from zoo.finetune.results.goodness import goodness
 from zoo.finetune.strategies.linear import (
@@ -78,8 +78,7 @@ def held_out(features: Features, seed: int) -> HeldOut:
     Few images are divided into folds several times. Classes are spread evenly, groups are whole.
     """
     repeats = min(MOST_REPEATS, -(-ENOUGH // len(features.values)))
-    # Fits of some hundred images: two threads take longer than one, as each waits for the other.
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with one_thread():
         each = [_divided(features, seed + times) for times in range(repeats)]
     scores, best = zip(*each, strict=True)
     return HeldOut(torch.stack(scores).mean(dim=0), sorted(best)[len(best) // 2])

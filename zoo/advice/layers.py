@@ -67,6 +67,9 @@ def layers_of(
         return None  # a few large groups: whoever is left out leaves too few
     by_depth, together = features_of(reading, rows, targets, task, own)
     depths, said = probe_depths(by_depth, together, seed, progress)
+    scores = ", ".join(f"{each.at} {each.score:.3f}" for each in depths.depths)
+    # Long before the rest.
+    progress.say(f"{SCORES[task]} of a probe at each depth: {scores}")
     return Layers(
         images=len(rows),
         without=tuple(classes[at] for at in without),

@@ -358,10 +358,11 @@ class Race:
         """What is tried, and what is left."""
         fold = f"fold {number + 1} of {len(self._folds)}, " if len(self._folds) > 1 else ""
         epochs = plural(rung, "epoch")
-        left = f"; {plural(len(self.racing), 'recipe')} in the race"
+        racing = self.racing
+        which = f"{racing.index(entry) + 1} of {plural(len(racing), 'recipe')} in the race"
         seconds = max(self._end - self._clock(), 0)
         self._progress.say(
-            f"trying {fold}{epochs}: {entry.candidate.name}{left}; {seconds:.0f} s left"
+            f"trying {fold}{epochs}: {entry.candidate.name}, {which}; {seconds:.0f} s left"
         )
 
 

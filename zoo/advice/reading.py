@@ -32,6 +32,8 @@ __all__ = ["SIDE", "Reading", "read"]
 SIDE = 32
 """Height and width of small pictures."""
 COLORS = 3
+RUNS = 4
+"""Batches that a CPU computes at once, at most: each needs memory."""
 HASHED = 3
 """Numbers of 24 bits, which float32 holds exactly, in the hash of an image's pixels."""
 
@@ -80,9 +82,10 @@ def read(prepared: PreparedRun, batch_size: int) -> Reading:
             pixels.append(hashed)
             yield images, batch.targets
 
+    runs = min(RUNS, torch.get_num_threads()) if prepared.device.type == "cpu" else 1
     with prepared.progress("reading features", len(samples)) as task:
         try:
-            features, targets = extract(prepared.model, taps, inputs(), task)
+            features, targets = extract(prepared.model, taps, inputs(), task, runs=runs)
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise InvalidOption(
                 f"the memory of {prepared.device} is too small for batches of {batch_size} images",

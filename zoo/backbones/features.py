@@ -6,9 +6,13 @@ above is computed. Whatever mode the network is in, features are those of eval m
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from functools import partial
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +22,7 @@ from zoo.backbones.record import eval_mode
 from zoo.backbones.taps import StopForward, Tap, hook
 from zoo.domain.progress import Task
 
-__all__ = ["extract", "features_at", "tapped"]
+__all__ = ["extract", "features_at", "shared_threads", "tapped"]
 
 
 @torch.no_grad()
@@ -47,21 +51,72 @@ def features_at(module: nn.Module, taps: Sequence[Tap], images: Tensor) -> list[
 
 
 def extract(
-    module: nn.Module, taps: Sequence[Tap], batches: Iterable[tuple[Tensor, Tensor]], task: Task
+    module: nn.Module,
+    taps: Sequence[Tap],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    task: Task,
+    *,
+    runs: int = 1,
 ) -> tuple[list[Tensor], Tensor]:
     """The features of all batches at each tap, in their order, and the targets.
 
     Batches are images (N, C, H, W) and targets (N, …), on any device; ``task`` is advanced by every
-    image.
+    image. So many ``runs`` go on at once, on a CPU, each with its share of the threads.
     """
-    device = next(module.parameters()).device
     parts: list[list[Tensor]] = []
     targets: list[Tensor] = []
-    for images, target in batches:
-        parts.append(features_at(module, taps, images.to(device)))
+    for found, target in _side_by_side(module, taps, batches, runs):
+        parts.append(found)
         targets.append(target.cpu())
-        task.advance(len(images))
+        task.advance(len(target))
     return [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(targets)
+
+
+def _side_by_side(
+    module: nn.Module, taps: Sequence[Tap], batches: Iterable[tuple[Tensor, Tensor]], runs: int
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """The features and the targets of each batch, in their order.
+
+    Threads that share a batch meet after each of hundreds of small steps, and wait there for the
+    one that has no core just then. With a batch of its own none waits for another.
+    """
+    device = next(module.parameters()).device
+    if runs == 1:
+        for images, target in batches:
+            yield features_at(module, taps, images.to(device)), target
+        return
+    own = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    free = SimpleQueue[nn.Module]()
+    for _ in range(runs):  # hooks are a network's, not a run's
+        free.put(deepcopy(module, dict[int, object](own)))
+
+    def one(images: Tensor) -> list[Tensor]:
+        mine = free.get()
+        try:
+            return features_at(mine, taps, images)
+        finally:
+            free.put(mine)
+
+    waiting = deque[tuple[Future[list[Tensor]], Tensor]]()
+    with shared_threads(runs), ThreadPoolExecutor(runs) as pool:
+        for images, target in batches:
+            waiting.append((pool.submit(one, images), target))
+            if len(waiting) > runs:
+                first, targets = waiting.popleft()
+                yield first.result(), targets
+        for each, targets in waiting:
+            yield each.result(), targets
+
+
+@contextmanager
+def shared_threads(count: int) -> Iterator[None]:
+    """While it lasts, each of ``count`` networks that run at once has its share of the threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before // count, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

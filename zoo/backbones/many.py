@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo import config
 from zoo.backbones.decode import Batch, Named, batches
+from zoo.backbones.features import shared_threads
 from zoo.backbones.image_files import count_images
 from zoo.backbones.load import Card
 from zoo.backbones.predict import (
@@ -249,7 +250,7 @@ def _predict(
         max_pixels=asked.max_pixels,
         pinned=device == "cuda",
     )
-    with _shared_cores(len(models) if device == "cpu" else 1):
+    with shared_threads(len(models) if device == "cpu" else 1):
         yield from _spread(models, decoded, asked)
 
 
@@ -261,17 +262,6 @@ def _keep(batches: Generator[list[Row]], kept: Rows, count: int | None, progress
             images += len(rows)
             rate = images / max(time.monotonic() - began, 1e-3)
             task.advance(len(rows), f"{rate:,.1f} images/s")
-
-
-@contextmanager
-def _shared_cores(count: int) -> Iterator[None]:
-    """While it lasts, each of ``count`` networks that run at once has its share of the threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(before // count, 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _spread(

@@ -80,6 +80,7 @@ class RecipeOptions(TypedDict, total=False):
     class_weights: Literal["none", "balanced"]
     drop_path: float | None
     drop: float | None
+    layer_scale: float | None
     loss: Literal["auto", "focal", "asymmetric"]
     sampler: Literal["shuffle", "balanced"]
     teacher: str

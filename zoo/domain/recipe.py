@@ -53,8 +53,8 @@ ADAPTERS: Mapping[str, str] = {
 IDLE: Mapping[str, str] = {
     "probe": "rank augment augment_on views mixup cutmix freeze batch_norm epochs accumulate "
     "optimizer lr backbone_lr_ratio layer_decay schedule weight_decay clip_norm label_smoothing "
-    "class_weights drop_path drop loss sampler teacher distill_weight distill_temperature sam "
-    "ema blend patience grad_checkpointing",
+    "class_weights drop_path drop layer_scale loss sampler teacher distill_weight "
+    "distill_temperature sam ema blend patience grad_checkpointing",
     "partial": "probe rank",
     "full": "probe rank",
     "lp-ft": "rank",
@@ -81,6 +81,7 @@ UNSAID = (
     "rank",
     "drop_path",
     "drop",
+    "layer_scale",
     "loss",
     "sampler",
     "teacher",
@@ -327,6 +328,13 @@ class Recipe:
         "path); default: as the base was built."
     )
     drop: float | None = _rate("Rate of dropout before the head; default: as the base was built.")
+    layer_scale: float | None = _option(
+        None,
+        "Give residual branches that have none a factor for each channel, which is trained and "
+        "begins at this; 1 changes nothing at first.",
+        must="above 0 and at most 1",
+        check=lambda x: x is None or 0 < x <= 1,
+    )
     loss: str = _option(
         "auto",
         "auto: that of the head, cross entropy for classes and labels; focal: images of which the "

@@ -134,15 +134,16 @@ def convert(
     calibration = calibration_of(workspace.store, manifest)
     if adapter_of(manifest):  # it is merged into the weights
         manifest = without_adapter(manifest)
-    _check_ends(manifest)
     module = load(workspace.store, digest)
     card = cast(Card, module.zoo)
     tried = list(_inputs(card, images))
+    surgery = Surgery.parse(manifest.backbone.options)
+    whole_run = not (surgery.truncate or surgery.taps)
     with new_folder(folder) as whole:
         path = whole / FILE[format]
         # Nothing is trained: with gradients, other kernels of attention are traced than exported.
         with refusing(manifest, format), torch.no_grad():
-            WRITE[format](module, tried[0], path, manifest)
+            WRITE[format](module if whole_run else _AsOne(module), tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
         for name, text in configuration(manifest).items():
@@ -159,22 +160,6 @@ def convert(
         checked=checked,
         temperature=calibration.temperature if calibration else None,
     )
-
-
-def _check_ends(manifest: Manifest) -> None:
-    """Refuse a network whose run is ended at a unit by an exception, which no exporter follows.
-
-    Raises:
-        Unsupported: It is one.
-    """
-    surgery = Surgery.parse(manifest.backbone.options)
-    if surgery.truncate or surgery.taps:
-        ends = surgery.truncate or ", ".join(surgery.ends)
-        raise Unsupported(
-            f"a network that ends at {ends} cannot be written in another format",
-            hint="zoo export without --format writes it for zoo; a fine-tune with --freeze instead "
-            "of --at, or zoo adapt without --truncate, gives a whole network",
-        )
 
 
 def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
@@ -201,6 +186,35 @@ def _program(module: nn.Module, image: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim(BATCH, min=1)
     images = image.expand(2, *image.shape).clone()
     return torch.export.export(module, (images,), dynamic_shapes=({0: batch},))
+
+
+class _AsOne(nn.Module):
+    """A network that ends at a unit as a single module, with the same tensors by the same names.
+
+    Its run is ended by an exception, and an exporter that keeps account of the modules that are
+    entered never sees these left.
+    """
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__()
+        self._own = (own,)  # in a tuple it is no module of this one
+        for name, child in _holder(own).named_children():
+            self.add_module(name, child)
+        self._parameters, self._buffers = own._parameters, own._buffers
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network gives."""
+        tensors = dict((*self.named_parameters(), *self.named_buffers()))
+        return cast(Tensor, torch.func.functional_call(self._own[0], tensors, (images,)))
+
+
+def _holder(module: nn.Module) -> nn.Module:
+    """Nothing but the tensors of a module, and of those inside it."""
+    holder = nn.Module()
+    for name, child in module._modules.items():
+        holder.add_module(name, child and _holder(child))
+    holder._parameters, holder._buffers = module._parameters, module._buffers
+    return holder
 
 
 def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:

@@ -332,10 +332,15 @@ class EvaluationSetting(NamedTuple):
         """
         dataset, manifest = self.dataset, model.manifest
         transform = training_transform(manifest.preprocessing, manifest.backbone.plugin)
+        device = next(module.parameters()).device
         batches = Batches(
-            replace(dataset, task=model.task), matched.samples, transform, self.batch_size
+            replace(dataset, task=model.task),
+            matched.samples,
+            transform,
+            self.batch_size,
+            device=device,
         )
-        loader = ImageLoader(batches, next(module.parameters()).device, model=module)
+        loader = ImageLoader(batches, device, model=module)
 
         def forward(images: torch.Tensor) -> torch.Tensor:
             if self.views == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import current_thread, main_thread
+from traceback import clear_frames
 
 from zoo.backbones.devices import out_of_memory, pick_device
 from zoo.domain.csv_text import as_csv
@@ -41,6 +43,7 @@ from zoo.finetune.results.paired import FEW_IMAGES, too_few
 from zoo.finetune.results.reporter import reported
 from zoo.finetune.results.trackers import Log, Trackers, named
 from zoo.finetune.saved import check_saved
+from zoo.finetune.setup.batch_size import that_fits
 from zoo.finetune.setup.prepare import (
     PreparedRun,
     prepare,
@@ -299,15 +302,30 @@ def _memory_errors(workspace: Workspace, run: Run, prepared: PreparedRun) -> Ite
             raise
         # The first sentences, without torch's own advice.
         reason = ". ".join(str(error).split(". ")[:2]) or type(error).__name__
-        recipe = prepared.recipe
+        recipe, peak = prepared.recipe, memory(device)
         raise OutOfMemory(
             str(device),
             reason,
-            memory(device),
+            peak,
             recipe.images_per_batch,
             recipe.accumulate,
             _how_to_resume(workspace, Run.read(run.folder)),
+            _tried(prepared, error) if device == prepared.device else None,
         ) from error
+
+
+def _tried(prepared: PreparedRun, error: BaseException) -> int | None:
+    """So many images of a batch do fit, fewer than there were in that of a training that has ended
+    by ``error``; see `that_fits`.
+    """
+    # What the training had on the device hangs on its frames.
+    ended: BaseException | None = error
+    while ended:
+        clear_frames(ended.__traceback__)
+        ended = ended.__context__
+    gc.collect()
+    prepared.progress.say("out of memory; trying how many images fit")
+    return that_fits(prepared, prepared.recipe.images_per_batch - 1)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ __all__ = [
 CACHE = "cache"
 """The folder of what runs can compute again."""
 ACTIVATIONS = "crossings"
-"""In it: cached activations, the inputs at a cut, which take most of the space; a stored name."""
+"""In it: cached activations, which take most of the space. Stored names stay."""
 CHECKED = "images"
 """In it: which images were found to be in order, and copies of those that lie in Parquet files."""
 RUNS = "runs"

@@ -35,6 +35,7 @@ from zoo.serve.watch.metrics import Metrics
 from zoo.serve.watch.scrub import Scrub
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.alone import LinkHolder
+from zoo.serve.who.downloads import SETTLE_SECONDS
 from zoo.serve.who.open import FILE, open_file
 from zoo.store.cached import CachedBackend
 from zoo.store.folder import FolderBackend
@@ -114,6 +115,8 @@ class Server(uvicorn.Server):
         tryouts = Tryouts(workspace.root, tries) if tries else None
         self.hub = Hub(workspace, accounts, url, alone, metrics=metrics, tryouts=tryouts)
         self._leads = bool(self._threads) and accounts.locks.leads()
+        if not own:
+            self._threads.append(threading.Thread(target=self._settle, name="settle", daemon=True))
         looking = partial(_try, partial(warm, self.hub, self.url))
         self._threads.append(threading.Thread(target=looking, name="warm", daemon=True))
         super().__init__(_uvicorn_config(App(self.hub, address), proxied=bool(address.public_url)))
@@ -147,7 +150,13 @@ class Server(uvicorn.Server):
             for thread in self._threads:
                 with suppress(RuntimeError):  # it was never started
                     thread.join(END_SECONDS)
+            _try(self.hub.accounts.downloads.settle)
             self.hub.close()
+
+    def _settle(self) -> None:
+        """Now and then, write down what was counted."""
+        while not self._ended.wait(SETTLE_SECONDS):
+            _try(self.hub.accounts.downloads.settle)
 
     def _tend(self) -> None:
         """Now and then, delete what was sent and not committed, and look what is there."""

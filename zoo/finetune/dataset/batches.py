@@ -93,7 +93,7 @@ class Batches:
         self.size, self.seed, self.workers, self.device = size, seed, workers, device
         self.targets = targets_of(samples, dataset.task)
         self.balanced = balanced
-        self._reader = Reader(dataset, samples, transform, seed)
+        self._reader = Reader(dataset.images, [each.key for each in samples], transform, seed)
         self._epochs: Workers | None = None
         self._cached: dict[int, Tensor] = {}
         self._room = 0 if once else MEMORY
@@ -202,8 +202,7 @@ class Batches:
                 images = [self._image(index, epoch) for index in batch]
                 yield torch.stack(images) if images else torch.empty(0)
             return
-        pinned = self.device.type == "cuda"
-        workers = before if again and before else Workers(self._reader, count, pinned=pinned)
+        workers = before if again and before else Workers(self._reader, count, self.device)
         yield from workers.read(plan, epoch)
         if again:  # not where a pass was broken off: they end, and what they have read is lost
             self._epochs = workers

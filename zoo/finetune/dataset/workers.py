@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 import torch
@@ -15,12 +18,15 @@ from torch.utils.data import DataLoader
 from zoo.backbones.opening import any_crop
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
-from zoo.finetune.dataset.dataset import Dataset, Sample
+from zoo.finetune.dataset.images import Images
 
 __all__ = ["PREFETCHED", "Reader", "Workers"]
 
 PREFETCHED = 2
 """Batches that each worker has ready, at most."""
+STARTED = {"cuda": "forkserver"}
+"""How they are started beside a kind of device, where that is not Python's usual way: a process
+that has used a card has threads of the driver, and a copy of it has their locks as they were."""
 STREAM = 0
 """Keeps draws of transforms apart from those of `zoo.finetune.dataset.augment`."""
 
@@ -34,29 +40,30 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader(torch.utils.data.Dataset[Tensor | Unreadable]):
-    """Transformed images of some samples; what is random hangs on seed, epoch and sample alone."""
+    """Transformed images by their keys; what is random hangs on seed, epoch and place alone."""
 
-    dataset: Dataset
-    samples: Sequence[Sample]
+    images: Images
+    keys: Sequence[str]
     transform: Transform
     seed: int
 
     def image(self, index: int, epoch: int) -> Tensor:
-        """One of them (C, H, W), by its position in ``samples``.
+        """One of them (C, H, W), by its place among the ``keys``.
 
         Raises:
             InvalidImage: It became unreadable since it was checked, or cannot be transformed.
         """
-        image = self.dataset.read(self.samples[index])
+        key = self.keys[index]
+        image = self.images.read(key)
         chance = seeded(self.seed, STREAM, epoch, index) if self.transform.random else nullcontext()
         try:
             with chance, any_crop(image):
                 return self.transform.apply(image)
         except InvalidImage as error:
-            raise InvalidImage(self.samples[index].key, error.reason) from error
+            raise InvalidImage(key, error.reason) from error
         except Exception as error:  # transforms are others' code, and raise whatever they like
             reason = f"cannot be transformed: {error} ({type(error).__name__})"
-            raise InvalidImage(self.samples[index].key, reason) from error
+            raise InvalidImage(key, reason) from error
 
     def __getitem__(self, at: tuple[int, int]) -> Tensor | Unreadable:
         try:
@@ -68,10 +75,10 @@ class Reader(torch.utils.data.Dataset[Tensor | Unreadable]):
 
 class Workers:
     """Processes that read pass after pass, and end with the last reference to this, or with whoever
-    started them. Batches are ``pinned`` for a CUDA device.
+    started them. Batches are pinned for a CUDA ``device``.
     """
 
-    def __init__(self, reader: Reader, count: int, *, pinned: bool) -> None:
+    def __init__(self, reader: Reader, count: int, device: torch.device) -> None:
         self._plan: list[list[tuple[int, int]]] = []
         self._loader: DataLoader[Tensor | Unreadable] = DataLoader(
             reader,
@@ -79,7 +86,8 @@ class Workers:
             num_workers=count,
             prefetch_factor=PREFETCHED,
             persistent_workers=True,
-            pin_memory=pinned,
+            pin_memory=device.type == "cuda",
+            multiprocessing_context=_context(device),
             collate_fn=_stacked,
             worker_init_fn=_begin,
             # Not the default one: reading must not move what dropout draws.
@@ -91,10 +99,40 @@ class Workers:
         read to its end before another one begins.
         """
         self._plan[:] = [[(index, epoch) for index in batch] for batch in plan]
-        for images in self._loader:
+        with _without_script():
+            batches = iter(self._loader)
+        for images in batches:
             if isinstance(images, Unreadable):
                 raise InvalidImage(*images)
             yield images
+
+
+def _context(device: torch.device) -> BaseContext | None:
+    """See `STARTED`."""
+    method = STARTED.get(device.type)
+    if method not in get_all_start_methods():  # not on Windows
+        return None
+    context = get_context(method)
+    context.set_forkserver_preload([__name__])  # once, not in each process
+    return context
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Processes that are started meanwhile do not run the script that this is: it may train, and
+    say nothing of ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    spec, file = main.__spec__, getattr(main, "__file__", None)
+    main.__spec__ = None
+    if file:
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file:
+            main.__file__ = file
 
 
 def _begin(_: int) -> None:

@@ -31,6 +31,7 @@ from zoo.backbones.moved import moved
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.progress import Progress
 from zoo.errors import Unsupported
+from zoo.finetune.features.ahead import behind
 from zoo.store.atomic import write_whole
 
 __all__ = [
@@ -284,12 +285,19 @@ def _fill(
     entry: FromCut,
     progress: Progress,
 ) -> None:
+    """Images are read and run while the ones before are still copied to the host and written."""
+
+    def write(part: tuple[slice, Sequence[Tensor]]) -> None:
+        place, leaves = part
+        for leaf, into in zip(leaves, rows, strict=True):
+            into[place] = leaf
+
     at = 0
-    with progress("running the frozen part", count) as task:
+    with progress("running the frozen part", count) as task, behind(write) as hand_over:
         for images in batches:
             leaves, _ = tree_flatten(entry.record(images))
-            for row, into in zip(shape.rows, rows, strict=True):
-                into[at : at + len(images)] = leaves[row.leaf]
+            place = slice(at, at + len(images))
+            hand_over((place, [leaves[row.leaf] for row in shape.rows]))
             at += len(images)
             task.advance(len(images))
 

@@ -24,7 +24,7 @@ from zoo.domain import task as kinds
 from zoo.domain.progress import Task
 from zoo.errors import Diverged
 from zoo.finetune.features.loaders import Batch, Forward, Inputs, Loader, Loaders
-from zoo.finetune.loop.evaluate import validate
+from zoo.finetune.loop.evaluate import live_norms, recalibrate, validate
 from zoo.finetune.loop.interrupts import deferred_interrupts
 from zoo.finetune.loop.learner import Learner, Step, make_learner
 from zoo.finetune.loop.pace import Pace, memory
@@ -283,7 +283,7 @@ def _measure(
         state.keep(name)
     if learner.ema:
         with learner.ema.in_place():
-            mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {})
+            mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {}, anew=True)
         measure = state.measure.replace("_", " ")
         scores |= {f"{measure} of the average": mean[measure]}
         # What is trained, not its average.
@@ -301,12 +301,18 @@ def _evaluate(
     told: _Told,
     name: str,
     known: Mapping[str, float],
+    *,
+    anew: bool = False,
 ) -> dict[str, float | None]:
     """Measure the weights as they are, keep them if they are the best, and note it with what is
-    ``known`` of them; what is told of them by name, the score first.
+    ``known`` of them; what is told of them by name, the score first. With ``anew``, batch norms
+    that are live take their statistics before: averages of weights want others than there were.
     """
     state, journal = told.state, told.journal
     prepared.ranks.collect(learner.model, state.live)
+    if anew:
+        norms = live_norms(prepared.model)
+        prepared.ranks.on_main(lambda: recalibrate(prepared, parts.plain, norms))
     each = journal.of_images(name, state.position.steps)
     metrics = prepared.ranks.on_main(lambda: validate(prepared, parts, each))
     state.consider(name, metrics)

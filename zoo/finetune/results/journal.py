@@ -57,14 +57,15 @@ __all__ = [
 Line = Mapping[str, Any]
 """What was noted at one step: ``kind``, ``steps``, ``time``, and figures by name."""
 LIBRARIES = (*COMPUTING, "numpy", "scipy", "scikit-learn", "pillow")
-TRAINING = 5
+TRAINING = 6
 """How a recipe is run; another number gives other bits. Until 2, of equal epochs the latest
 was kept, and patience went on through them; probes were not fitted to their optimum; one-cycle was
 not torch's; tables of positions decayed in networks of torchvision and transformers; the running
 statistics of blends were means. Until 3, a last batch of fewer images counted as much as others in
 the statistics that batch norms took of the training images. Until 4, a fold that was held out chose
 the C of the probe that was asked about it, and features that hardly move got huge weights. Until 5,
-a cache had activations in fp32 where training was in bf16."""
+a cache had activations in fp32 where training was in bf16. Until 6, the running statistics of an
+average of weights (`EMA`) were averages, too."""
 UNRECORDED = {"reading": "1", "training": "1"}
 """What is meant where older versions recorded nothing."""
 SAID = ("author", "note")

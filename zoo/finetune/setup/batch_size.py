@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,8 +15,9 @@ from torch.optim import Optimizer
 
 from zoo.backbones.devices import free_on, out_of_memory, random_kept
 from zoo.backbones.free_memory import free_memory
+from zoo.backbones.taps import REFUSALS
 from zoo.domain.recipe import DEFAULTS, Recipe
-from zoo.errors import InvalidOption
+from zoo.errors import InvalidOption, ZooError
 from zoo.finetune.dataset.batches import targets_of
 from zoo.finetune.setup.network import autocast, multiplying
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups
@@ -23,7 +25,7 @@ from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups
 if TYPE_CHECKING:
     from zoo.finetune.setup.prepare import PreparedRun
 
-__all__ = ["found_batch", "largest"]
+__all__ = ["found_batch", "largest", "that_fits"]
 
 LEAST = 2
 """Images of a batch of each process; batch norm takes no fewer."""
@@ -77,11 +79,27 @@ def largest(prepared: PreparedRun, most: int) -> int:
     """The largest power of two of images up to ``most`` whose step fits on the device; at least
     `LEAST`. Weights and random numbers are afterwards as they were.
     """
-    size = LEAST
+    return _doubled(prepared, LEAST, most)
+
+
+def that_fits(prepared: PreparedRun, most: int) -> int | None:
+    """As `largest`, for a training that has failed for want of memory: 0 where not even `LEAST`
+    images fit, None where that cannot be tried, as of several processes only one may have failed.
+    """
+    if prepared.ranks.world_size > 1:
+        return None
+    prepared.model.zero_grad(set_to_none=True)
+    with suppress(*REFUSALS, ZooError):
+        return _doubled(prepared, 0, most)
+    return None
+
+
+def _doubled(prepared: PreparedRun, size: int, most: int) -> int:
+    """The largest that fits: from ``size`` on, which is not tried, twice as many each time."""
     with random_kept(prepared.device):
         step = _Step(prepared)
-        while 2 * size <= most and step.fits(2 * size):
-            size *= 2
+        while (more := 2 * size or LEAST) <= most and step.fits(more):
+            size = more
     return size
 
 

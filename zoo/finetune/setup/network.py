@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -34,9 +34,12 @@ __all__ = [
     "multiplying",
     "usual_precision",
     "with_drops",
+    "with_layer_scale",
 ]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LAYER_SCALE = ("init_values", "ls_init_value", "layer_scale_init_value")
+"""Arguments of timm's for it: of transformers, of convolutional networks, and of those of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,11 @@ def give_head(
     return tuple(built)
 
 
-def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Network:
-    """The network after ``surgery``, with a new head.
+def altered(
+    network: Network, head: Head, seed: int, surgery: Surgery, scale: float | None = None
+) -> Network:
+    """The network after ``surgery``, with a new head; and with new tensors that are filled with
+    ``scale``, if one is given.
 
     Raises:
         Unsupported: Its weights do not fit then.
@@ -166,7 +172,7 @@ def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Networ
     backbone = backbone_of(planned)
     old = before.head_modules(network.model)
     state = {n: t for n, t in network.model.state_dict().items() if not under(n, old)}
-    with untrained():
+    with untrained() if scale is None else nullcontext():
         model = build(backbone, planned)
     torch.manual_seed(seed)
     heads = give_head(model, backbone, head, len(planned.classes))
@@ -175,12 +181,40 @@ def altered(network: Network, head: Head, seed: int, surgery: Surgery) -> Networ
     # Not strict: the new head has no old weights.
     missing, unexpected = model.load_state_dict(backbone.fit_weights(empty, state), strict=False)
     given = backbone.head_modules(model)
-    missing = [name for name in missing if not under(name, given)]
+    made = model.state_dict()
+    missing = [
+        name
+        for name in missing
+        if not under(name, given) and (scale is None or bool((made[name] != scale).any()))
+    ]
     if missing or unexpected:
         name = planned.backbone.architecture
         lost = ", ".join(missing or unexpected)
         raise Unsupported(f"{name} cannot be built with these options: no weights for {lost}")
     return Network(model, backbone, planned, heads)
+
+
+def with_layer_scale(network: Network, head: Head, recipe: Recipe) -> Network:
+    """The network as it is built with factors on its residual branches that begin at the recipe's
+    ``layer_scale``, if that has one.
+
+    Raises:
+        InvalidOption: It takes none, or has some.
+    """
+    scale, planned = recipe.layer_scale, network.planned
+    if scale is None:
+        return network
+    known = dict(Surgery.parse(planned.backbone.options).arguments)
+    before = set(network.model.state_dict())
+    for argument in LAYER_SCALE:
+        surgery = Surgery(arguments=tuple(sorted({**known, argument: scale}.items())))
+        with suppress(BrokenPlugin, Unsupported, *REFUSALS):
+            scaled = altered(network, head, recipe.seed, surgery, scale)
+            if not before.issuperset(scaled.model.state_dict()):
+                return scaled
+    own = any("gamma" in name or "layer_scale" in name for name in before)
+    lacks = "has layer scales of its own" if own else "takes no layer scale"
+    raise InvalidOption(f"{planned.backbone.architecture} {lacks}")
 
 
 def with_drops(network: Network, head: Head, recipe: Recipe) -> Network:

@@ -43,6 +43,7 @@ from zoo.finetune.setup.network import (
     make_network,
     usual_precision,
     with_drops,
+    with_layer_scale,
 )
 from zoo.finetune.setup.optimizer import check_optimizer
 from zoo.finetune.setup.seen import open_for
@@ -183,7 +184,7 @@ def prepare(
     recipe = with_absolute_paths(replace(recipe, task=dataset.task))
     planned = _planned(known, recipe, dataset.classes)
     network = make_network(workspace.store, parent, planned, head, recipe.seed)
-    network = with_drops(network, head, recipe)
+    network = with_drops(with_layer_scale(network, head, recipe), head, recipe)
     recipe, hierarchy, tuned = _decided(recipe, network, dataset, device, again=again)
     prepared = PreparedRun(
         base=name,

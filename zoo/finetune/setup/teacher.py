@@ -67,7 +67,12 @@ class Teacher:
             if plain:  # through its own preprocessing
                 transform = training_transform(self.own, self.manifest.backbone.plugin)
                 batches = Batches(
-                    batches.dataset, batches.samples, transform, batches.size, once=True
+                    batches.dataset,
+                    batches.samples,
+                    transform,
+                    batches.size,
+                    device=batches.device,
+                    once=True,
                 )
             found = []
             with self.progress("asking the teacher", len(batches.samples)) as task:

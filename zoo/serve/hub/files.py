@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
+from zoo.domain.network import CONFIG
 from zoo.serve.http.answer import Answer, Body
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import Commit
-from zoo.serve.keep.view import ViewedFile
+from zoo.serve.keep.view import View, ViewedFile
 
-__all__ = ["raw", "resolve"]
+__all__ = ["file_of", "raw", "resolve"]
 
+COUNTED = (
+    CONFIG,
+    "config.yaml",
+    "hyperparams.yaml",
+    "params.json",
+    "meta.yaml",
+    "model.safetensors",
+)
+"""The first of these that a repository has is what its downloads are counted by."""
 YEAR = 365 * 86400
 OLD = re.compile(r"\bhf_hub/0\.(\d|1\d|20)\.")
 """Clients that send no token to where they are sent: huggingface_hub before 0.21."""
@@ -27,9 +37,11 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     if ask.is_empty(revision):  # clients ask for its README before they send one
         raise Refused("EntryNotFound", f"there is no file '{path}': nothing was sent yet")
     commit = ask.commit(revision)
-    file = _file(ask, commit, path)
+    file = file_of(ask, commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
+    if _is_download(ask, ask.view(commit), path):
+        ask.hub.accounts.downloads.count(ask.repo)
     etag = f'"{file.etag}"'
     headers = _headers(ask, commit, revision, etag) | {
         "Accept-Ranges": "bytes",
@@ -52,10 +64,23 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     return Answer(status=206 if span else 200, headers=headers, body=body)
 
 
+def _is_download(ask: Ask, view: View, path: str) -> bool:
+    """Whether a request for a file is a download of its repository: one of all those that it takes
+    to load what is in it. It is a request for the file that all of them ask for, HEAD or GET; for
+    one client, which asks for HEAD before each GET, it is HEAD alone.
+    """
+    if ask.hub.alone or path != next((name for name in COUNTED if view.file(name)), ""):
+        return False
+    if ask.call.method == "HEAD":
+        return True
+    sent = ask.call.headers
+    return "hf_hub/" not in sent.get("user-agent", "") and "range" not in sent
+
+
 def raw(ask: Ask, revision: str, path: str) -> Answer:
     """A file as Git keeps it: of a large one, the pointer to it."""
     commit = ask.commit(revision)
-    file = _file(ask, commit, path)
+    file = file_of(ask, commit, path)
     if commit.id != revision:
         return _pinned(ask, commit, "raw", path)
     headers = _headers(ask, commit, revision, f'"{file.git}"')
@@ -67,7 +92,8 @@ def raw(ask: Ask, revision: str, path: str) -> Answer:
     return Answer(headers=headers, body=_body(ask, commit, file, 0, file.size))
 
 
-def _file(ask: Ask, commit: Commit, path: str) -> ViewedFile:
+def file_of(ask: Ask, commit: Commit, path: str) -> ViewedFile:
+    """A file of a commit. Raises `Refused` if there is none of that path."""
     file = ask.view(commit).file(path)
     if file is None:
         # The client remembers of which commit that is so.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
@@ -45,6 +46,9 @@ USUAL = (
     "usedStorage",
 )
 """What is told where nobody chooses."""
+
+
+WEIGHTS, SHARD = "model.safetensors", re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def lfs(file: ViewedFile) -> Json:
@@ -90,6 +94,16 @@ class ModelInfo:
         return None
 
     @cached_property
+    def weights(self) -> tuple[WeightsFile, ...]:
+        """The files of the network: of files that are no checkpoint, those that clients load."""
+        if self.manifest:
+            return self.manifest.weights
+        found = {file.name: file for file in self.ask.hub.files.document(self.digest).weights}
+        if whole := found.get(WEIGHTS):
+            return (whole,)
+        return tuple(file for name, file in found.items() if SHARD.fullmatch(name))
+
+    @cached_property
     def card(self) -> Json:
         """What it says of itself, first what its README does, if that was sent."""
         said = card_metadata(self.manifest) if self.manifest else {}
@@ -105,7 +119,7 @@ class ModelInfo:
         """The words that it is found by."""
         tags = {*_texts(self.card.get("tags"))}
         tags |= {text for name in ("library_name", "pipeline_tag") if (text := self.text(name))}
-        tags |= {"safetensors"} if self.manifest else set()
+        tags |= {"safetensors"} if self.weights else set()
         for name in ("license", "base_model"):
             tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
         return sorted(tags)
@@ -127,8 +141,9 @@ class ModelInfo:
     def safetensors(self) -> Json | None:
         """How many numbers the weights have, by their type."""
         counts: Counter[str] = Counter()
-        for tensor in self.manifest.tensors if self.manifest else ():
-            counts[tensor.dtype] += math.prod(tensor.shape)
+        for file in self.weights:
+            for tensor in file.tensors:
+                counts[tensor.dtype] += math.prod(tensor.shape)
         return {"parameters": counts, "total": counts.total()} if counts else None
 
     def config(self) -> Json:
@@ -143,7 +158,7 @@ class ModelInfo:
         """When the oldest commit was made."""
         history = self.ask.hub.history
         newest = history.version(self.repo, MAIN) or history.versions(self.repo)[0]
-        return iso_time(history.commits(newest, self.ask.patience)[-1].at)
+        return iso_time(history.began(newest))
 
     def value(self, name: str) -> object:
         """What is told under a name; None if nothing is."""
@@ -153,11 +168,12 @@ class ModelInfo:
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
-            # Not counted; clients before 0.21 want a number.
-            **dict.fromkeys(("downloads", "likes"), lambda: 0),
+            "downloads": lambda: self.ask.hub.accounts.downloads.of(self.repo).lately,
+            "downloadsAllTime": lambda: self.ask.hub.accounts.downloads.of(self.repo).all,
             "gated": lambda: False,
             "lastModified": lambda: iso_time(self.modified),
             "library_name": lambda: self.text("library_name"),
+            "likes": lambda: 0,  # not counted; clients before 0.21 want a number
             "pipeline_tag": lambda: self.text("pipeline_tag"),
             "private": lambda: self.ask.rules.access(self.repo).level != "public",
             "safetensors": self.safetensors,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import TypeVar
 
 from msgspec.json import encode
@@ -36,6 +37,14 @@ ORDERS = {"limit", "sort", "direction", "cursor"}
 FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}
 KNOWN = (*sorted(SHOWS | ORDERS | FILTERS),)
 """Parameters that are known. One that is not is a filter that nothing fits."""
+USUAL_ORDER = "lastModified"
+SORTS: Mapping[str, Callable[[ModelInfo], object]] = {
+    USUAL_ORDER: lambda info: info.modified,
+    "createdAt": lambda info: info.created(),
+    "downloads": lambda info: info.value("downloads"),
+    "likes": lambda info: info.value("likes"),
+}
+"""What a list can be sorted by; of two that are alike, by the last change."""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BOUND = re.compile(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)", re.IGNORECASE)
 
@@ -46,16 +55,19 @@ def list_nothing(_: Ask) -> Answer:
 
 
 def list_models(ask: Ask) -> Answer:
-    """The repositories that fit, last changed first, a page of them."""
+    """The repositories that fit, in the order that is asked for, a page of them."""
     query = ask.call.query
-    begin, limit = (_number(query.get(name, "")) for name in ("cursor", "limit"))
-    known = query.keys() <= {*KNOWN}
-    wanted = _wanted(ask) if known else ()
-    found = [each for each, fits in told_of(wanted, lambda each: (each, _fits(ask, each))) if fits]
-    found.sort(key=lambda each: each.modified, reverse=True)
-    begin, size = begin or 0, min(limit or PAGE, PAGE)
+    begin, size = _number(ask, "cursor", 0), min(_number(ask, "limit", PAGE, least=1), PAGE)
+    order, ascending = _order(ask)
+    wanted = _wanted(ask) if query.keys() <= {*KNOWN} and not _gated(ask) else ()
+    placed = [
+        (place, each)
+        for each, place in told_of(wanted, lambda each: (each, _place(ask, each, order)))
+        if place
+    ]
+    placed.sort(key=lambda each: each[0], reverse=not ascending)
     names = chosen(ask, _shown(ask))
-    page, more = found[begin : begin + size], begin + size < len(found)
+    page, more = [each for _, each in placed[begin : begin + size]], begin + size < len(placed)
     return Answer(
         headers={**JSON, **(ask.next_page(cursor=begin + size) if more else {})},
         body=b"[" + b",".join(told_of(page, lambda each: encode(each.to_json(names)))) + b"]",
@@ -81,8 +93,42 @@ def told_of(found: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Itera
             yield told
 
 
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+def _number(ask: Ask, name: str, usual: int, *, least: int = 0) -> int:
+    """A number of the query. Raises `Refused` if it is none."""
+    text = ask.call.query.get(name, str(usual))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        raise Refused("BadRequest", f"{name} is a number from {least} on: not '{text:.40}'")
+    return int(text)
+
+
+def _gated(ask: Ask) -> bool:
+    """Whether those are wanted for which one has to ask first; none is. Raises as `_number`."""
+    text = ask.call.query.get("gated", "false").lower()
+    if text not in ("true", "false"):
+        raise Refused("BadRequest", f"gated is true or false: not '{text:.40}'")
+    return text == "true"
+
+
+def _order(ask: Ask) -> tuple[Callable[[ModelInfo], object], bool]:
+    """What a list is sorted by, and whether what is least comes first.
+
+    Raises:
+        Refused: It cannot be sorted so.
+    """
+    sort, direction = ask.call.query.get("sort", USUAL_ORDER), ask.call.query.get("direction", "-1")
+    if sort not in SORTS:
+        raise Refused("BadRequest", f"sort is one of {', '.join(SORTS)}: not '{sort:.40}'")
+    if direction not in ("1", "-1"):
+        text = f"direction is -1, what is most first, or 1: not '{direction:.40}'"
+        raise Refused("BadRequest", text)
+    return SORTS[sort], direction == "1"
+
+
+def _place(
+    ask: Ask, info: ModelInfo, order: Callable[[ModelInfo], object]
+) -> tuple[object, datetime, str] | None:
+    """Where a repository comes in a list; None if it is not in it."""
+    return (order(info), info.modified, info.repo) if _fits(ask, info) else None
 
 
 def _shown(ask: Ask) -> Iterable[str]:
@@ -184,14 +230,16 @@ def _fits(ask: Ask, info: ModelInfo) -> bool:
     query = ask.call.query
     words = [word for text in query.getlist("filter") for word in text.split(",")]
     words += query.getlist("pipeline_tag")
-    if query.get("gated", "false").lower() == "true":  # none is
-        return False
     return not words or set(words) <= set(info.tags)
 
 
 def _bounds(text: str) -> tuple[float, float] | None:
-    """The least and the most of a number: ``min:6M,max:128M``."""
+    """The least and the most of a number: ``min:6M,max:128M``. Raises as `_number`."""
     bounds = {"min": 0.0, "max": math.inf}
-    for which, number, unit in BOUND.findall(text):
+    for part in text.split(",") if text else ():
+        if not (found := BOUND.fullmatch(part.strip())):
+            example = "min:6M,max:128M"
+            raise Refused("BadRequest", f"num_parameters is like {example}: not '{text:.40}'")
+        which, number, unit = found.groups()
         bounds[which.lower()] = float(number) * UNITS[unit.upper()]
     return (bounds["min"], bounds["max"]) if text else None

@@ -10,6 +10,8 @@ from zoo.serve.hub import (
     device,
     exchange,
     files,
+    headers,
+    hooks,
     info,
     lfs,
     listing,
@@ -32,6 +34,7 @@ SEND = (*REVISION, "NoToken", "Forbidden", "BadRequest")
 SENDING = (*WRITE, "BadRequest", "NotImplemented")
 BYTES = ("InvalidSeal", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
 LFS = "/{namespace}/{name}.git/info/lfs/objects"
+HOOK = ("BadRequest", "NotImplemented", "RepoNotFound")
 BODY = ("BadRequest", "NotImplemented", "NoToken")
 MODEL = "/api/models/{namespace}/{name}"
 
@@ -93,10 +96,22 @@ HUB: tuple[Route[Hub], ...] = (
         errors=("BadRequest", "Busy"),
         summary="its token, once somebody has confirmed the code; or that of a job",
     ),
+    *(Route(
+        method=method, path=f"/api/settings/webhooks{rest}", scope="account", handler=handler,
+        body=body, errors=("NoToken", "Forbidden", *errors), summary=summary,
+    ) for method, rest, handler, body, errors, summary in (
+        ("GET", "", hooks.list_hooks, None, (), "the webhooks of what one owns"),
+        ("POST", "", hooks.create_hook, hooks.NewHook, HOOK, "make a webhook"),
+        ("GET", "/{id}", hooks.show_hook, None, (), "a webhook"),
+        ("POST", "/{id}", hooks.change_hook, hooks.HookChange, HOOK, "change it"),
+        ("DELETE", "/{id}", hooks.delete_hook, None, (), "delete it"),
+        ("POST", "/{id}/enable", hooks.enable_hook, None, (), "tell it again"),
+        ("POST", "/{id}/disable", hooks.disable_hook, None, (), "tell it nothing for now"),
+    )),
     *ABSENT,
     Route(
         method="GET", path="/api/models", scope="listed", handler=listing.list_models,
-        query=listing.KNOWN,
+        query=listing.KNOWN, errors=("BadRequest",),
         summary="the repositories that may be read",
     ),
     Route(
@@ -167,6 +182,11 @@ HUB: tuple[Route[Hub], ...] = (
         handler=info.model_info,
         query=("expand", "expand[]", "blobs"), errors=REVISION,
         summary="a repository at a revision",
+    ),
+    Route(
+        method="GET", path=f"{MODEL}/safetensors-metadata/{{path...}}", scope="read",
+        handler=headers.safetensors_metadata, errors=(*REVISION, "BadRequest", "Damaged"),
+        summary="what the files of an index say of their tensors",
     ),
     Route(
         method="GET", path=f"{MODEL}/auth-check", scope="read", handler=info.auth_check,

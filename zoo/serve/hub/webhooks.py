@@ -7,6 +7,7 @@ https://huggingface.co/docs/hub/webhooks, which `huggingface_hub.WebhooksServer`
 
 from __future__ import annotations
 
+import hmac
 import logging
 import time
 from collections import deque
@@ -26,7 +27,7 @@ from zoo.serve.who.audit import Row
 from zoo.serve.who.may import ANYBODY, Actor, may
 from zoo.serve.who.webhooks import Webhook
 
-__all__ = ["Deliveries"]
+__all__ = ["Deliveries", "signature"]
 
 LOG = logging.getLogger("zoo.serve")
 LOOK_SECONDS = 2.0
@@ -40,6 +41,12 @@ TURN_SECONDS = 30.0
 """After so long it is the turn of another namespace."""
 REPOS = {"repository made": "create", "repository deleted": "delete", "repository moved": "move"}
 CONTENT = ("name made", "name moved", "name deleted", "name restored")
+
+
+def signature(secret: str, at: int, body: bytes) -> str:
+    """What proves a body without the secret, and when it was sent, in seconds since 1970."""
+    digest = hmac.digest(secret.encode(), b"%d." % at + body, "sha256").hex()
+    return f"t={at},sha256={digest}"
 
 
 class Deliveries:
@@ -71,7 +78,9 @@ class Deliveries:
         self._busy = {name: turn for name, turn in self._busy.items() if not turn.done()}
         due: dict[str, list[Webhook]] = {}
         for hook in self._hub.accounts.webhooks.all():
-            if not hook.ended and time.monotonic() >= self._next.get(hook.id, 0.0):
+            if not (hook.ended or hook.disabled) and time.monotonic() >= self._next.get(
+                hook.id, 0.0
+            ):
                 # Those for all are the admins' own.
                 due.setdefault(hook.path.partition("/")[0] or f"/{hook.id}", []).append(hook)
         for name, hooks in due.items():
@@ -122,7 +131,11 @@ class Deliveries:
         try:
             body = msgspec.json.encode(self._payload(hook, row))
             secret = self._hub.seals.secret(f"webhook {hook.id}")
-            headers = {"Content-Type": "application/json", "X-Webhook-Secret": secret}
+            headers = {
+                "Content-Type": "application/json",
+                "X-Webhook-Secret": secret,
+                "X-Zoo-Signature": signature(secret, int(time.time()), body),
+            }
             return str(post(hook.url, body, headers, private=hook.private))
         except Unavailable as error:
             return str(error)

@@ -115,6 +115,7 @@ class History:
         self._folders: LruCache[str, Mapping[str, str]] = LruCache(ROOM_COMMITS, len)
         self._found: LruCache[tuple[str, str], Reference] = LruCache(ROOM)
         self._entries: LruCache[Reference, tuple[StoredFile, RefEntry]] = LruCache(ROOM)
+        self._began: LruCache[tuple[Reference, int], datetime] = LruCache(ROOM_COMMITS)
 
     def repos(self) -> list[str]:
         """The names that are there, or were, without their tags. Those in folders that cannot be
@@ -207,6 +208,21 @@ class History:
             line, entries = NONE, self._store.history(ref)
         entries = tuple(entry for entry in entries if entry.number <= number)
         return self._recent.put(ref, self._extended(ref, line, entries, patience)).commits
+
+    def began(self, version: Version) -> datetime:
+        """When the oldest commit of a version was made, which takes no look at its files."""
+        key = version.ref, version.entry.number
+        return self._began.get(key) or self._began.put(key, self._begun(*key) or EPOCH)
+
+    def _begun(self, ref: Reference, number: int, deep: int = 0) -> datetime | None:
+        first, deleted = None, False
+        for entry in self._store.history(ref)[:number]:
+            if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
+                first = self._begun(replace(ref, tag=begun[1]), int(begun[2]), deep + 1)
+            elif deleted and entry.why == SENT:
+                first = None  # another branch that is called so
+            first, deleted = first or entry.when or EPOCH, entry.deleted
+        return first
 
     def _extended(
         self,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from zoo.serve.http.router import Route
 from zoo.serve.hub.ask import Hub
-from zoo.serve.native import parts, reading, reports, writing
+from zoo.serve.native import parts, reading, reports, tokens, writing
 
 __all__ = ["NATIVE"]
 
 KEY = "/zoo/v1/store/{key...}"
 PARTS = "/zoo/v1/parts"
 RUNS = "/zoo/v1/runs"
+TOKENS = "/zoo/v1/tokens"
 REPORT = ("NoToken", "Forbidden", "BadRequest", "Conflict", "DiskFull", "Busy")
 SEND = ("NoToken", "Forbidden", "BadRequest", "Mismatch", "TooSlow", "DiskFull", "Busy")
 
@@ -131,6 +132,31 @@ NATIVE: tuple[Route[Hub], ...] = (
         handler=reports.delete_run,
         errors=("NoToken", "Forbidden"),
         summary="delete it",
+    ),
+    Route(
+        method="GET",
+        path=TOKENS,
+        scope="account",
+        handler=tokens.list_tokens,
+        errors=("NoToken",),
+        summary="one's own tokens, without their secrets",
+    ),
+    Route(
+        method="POST",
+        path=TOKENS,
+        scope="account",
+        handler=tokens.make_token,
+        body=tokens.NewToken,
+        errors=("NoToken", "Forbidden", "BadRequest"),
+        summary="make one, which is told this once",
+    ),
+    Route(
+        method="DELETE",
+        path=f"{TOKENS}/{{id}}",
+        scope="account",
+        handler=tokens.revoke_token,
+        errors=("NoToken", "Forbidden"),
+        summary="revoke one",
     ),
 )
 """The routes."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zoo.errors import InvalidOption, UnknownName
+from zoo.errors import UnknownName
+from zoo.serve.hub import hooks
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.hooks import secret_of
 from zoo.serve.pages.form import Form
 from zoo.serve.who.webhooks import MOST_FAILURES, Try, Webhook
 
 __all__ = ["FORMS", "Hook", "Hooks", "add_hook", "hooks_where", "look_hooks", "remove_hook"]
-
-MOST = 20
-"""Webhooks of a namespace or a repository: all of a namespace are told one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +29,7 @@ class Hook:
         failures: How many tries have failed since one did not; ``most`` of them end it.
         most: So many.
         ended: Whether it is told no more.
+        disabled: Whether it is told nothing for now.
         after: The row of the audit log up to which it was told.
         tries: The last tries, newest first.
     """
@@ -43,6 +43,7 @@ class Hook:
     failures: int
     most: int
     ended: bool
+    disabled: bool
     after: int
     tries: tuple[Try, ...]
 
@@ -79,6 +80,7 @@ def _row(hook: Webhook, tries: list[Try]) -> Hook:
         failures=hook.failures,
         most=MOST_FAILURES,
         ended=hook.ended,
+        disabled=hook.disabled,
         after=hook.after,
         tries=tuple(tries),
     )
@@ -88,12 +90,9 @@ def add_hook(ask: Ask, form: Form, path: str, *, private: bool = False) -> str:
     """Tell an address of what changes; the secret that it is told with.
 
     Raises:
-        InvalidOption, InvalidReference: As `Webhooks.add`; or there are too many.
+        InvalidOption, InvalidReference: As `hooks.add_hook`.
     """
-    if len(hooks_where(ask, lambda each: each == path)) >= MOST:
-        raise InvalidOption(f"there are {MOST} webhooks for {path or 'all'} already")
-    made = ask.hub.accounts.webhooks.add(form.text("url"), path, private=private)
-    return ask.hub.seals.secret(f"webhook {made.id}")
+    return secret_of(ask, hooks.add_hook(ask, form.text("url"), path, private=private))
 
 
 def remove_hook(ask: Ask, form: Form, wanted: Callable[[str], bool]) -> str:

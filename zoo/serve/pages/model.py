@@ -36,6 +36,7 @@ from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, only_zoo, snippets
 from zoo.serve.pages.svg import crop
 from zoo.serve.pages.try_it import TryPage, why_not
+from zoo.serve.who.downloads import Totals
 from zoo.store.encoded import read_object
 from zoo.store.side_files import EVALUATIONS
 
@@ -180,6 +181,7 @@ class ModelPage:
         moved: Since when the version is what it is; empty where that is not known.
         by: Who moved it.
         deprecated: Why it is to be used no more; empty if it may be.
+        downloads: How often it was downloaded within 30 days, and at all.
         card: Its README, in Markdown.
         long_card: Whether that is too long to be shown.
         snippets: How to use it.
@@ -195,6 +197,7 @@ class ModelPage:
     moved: str
     by: str
     deprecated: str
+    downloads: Totals
     card: str
     long_card: bool
     snippets: tuple[Snippet, ...]
@@ -224,6 +227,7 @@ def look_model(ask: Ask) -> ModelPage:
         moved=iso_time(when) if when else "",
         by=version.entry.by if version else "",
         deprecated=version.entry.deprecated if version else "",
+        downloads=ask.hub.accounts.downloads.of(ask.repo),
         card=card,
         long_card=long,
         snippets=snippets(ask, picked),

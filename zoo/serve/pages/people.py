@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from zoo.domain.progress import clean
+from zoo.domain.server_token import ServerToken
 from zoo.errors import InvalidOption
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.tokens import tokens_of
 from zoo.serve.pages.form import Form
 from zoo.serve.pages.settings import RoleRow, held_by
-from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
+from zoo.serve.pages.tokens import make_token, revoke_token
 from zoo.serve.who.accounts import Account, Token
 from zoo.serve.who.may import PURPOSES
 from zoo.serve.who.newcomer import add_account
@@ -91,7 +93,7 @@ class Person:
     name: str
     admin: bool
     made: str
-    tokens: tuple[TokenRow, ...]
+    tokens: tuple[ServerToken, ...]
     roles: tuple[RoleRow, ...]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoo.domain.server_token import ServerToken
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.tokens import tokens_of
 from zoo.serve.pages.form import Form
-from zoo.serve.pages.tokens import TokenRow, make_token, revoke_token, tokens_of
+from zoo.serve.pages.tokens import make_token, revoke_token
 from zoo.serve.who.may import as_seen
 from zoo.serve.who.providers import Identity
 
@@ -56,7 +58,7 @@ class Settings:
     only: tuple[str, ...]
     unlimited: bool
     may_link: bool
-    tokens: tuple[TokenRow, ...]
+    tokens: tuple[ServerToken, ...]
     roles: tuple[RoleRow, ...]
     providers: tuple[str, ...]
     identities: tuple[Identity, ...]

@@ -21,6 +21,7 @@ from zoo.serve.pages.page import page_routes
 from zoo.serve.pages.run import delete_run, look_run, run_events
 from zoo.serve.pages.runs import look_runs, look_runs_of
 from zoo.serve.pages.settings_table import SETTINGS
+from zoo.serve.pages.setup import look_setup, set_up
 from zoo.serve.pages.sign_in import look_sign_in, open_link, sign_in, sign_out
 from zoo.serve.pages.try_it import SENT_SECONDS, look_try, try_form, try_image
 from zoo.serve.pages.versions import look_versions
@@ -157,6 +158,14 @@ PAGES: tuple[Route[Hub], ...] = (
     Route(
         method="GET", path="/-/open", scope="open", handler=open_link, page=True,
         errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
+    ),
+    Route(
+        method="GET", path="/-/setup", scope="listed", handler=look_setup, page=True,
+        query=("key",), summary="the link that a new server prints: to make the first account",
+    ),
+    Route(
+        method="POST", path="/-/setup", scope="listed", handler=set_up, page=True,
+        errors=("Forbidden", "BadRequest"), summary="make it, and begin a session",
     ),
     *TRAINED,
     *SETTINGS,

@@ -19,6 +19,7 @@ from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
 from zoo.serve.who.devices import Devices
+from zoo.serve.who.downloads import Downloads
 from zoo.serve.who.groups import by_hand, forget_team
 from zoo.serve.who.locks import Locks
 from zoo.serve.who.may import ANYBODY, LEVELS, PURPOSES, ROLES, Actor, Purpose
@@ -32,6 +33,7 @@ from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.rules import Rules, fits, read_rules
 from zoo.serve.who.sessions import Sessions
+from zoo.serve.who.setup import Setup
 from zoo.serve.who.tokens import Secret, new_secret, read_secret, utc_text
 from zoo.serve.who.webhooks import Webhooks
 from zoo.workspace import Workspace
@@ -129,7 +131,9 @@ class Accounts:
         devices: Which programs wait to be let in.
         providers: By which services people sign in.
         publishers: Which jobs get a token for a while.
+        downloads: How often repositories were downloaded.
         locks: What one process alone does at a time.
+        setup: The link by which the first account is made.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -140,6 +144,7 @@ class Accounts:
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
         self.devices, self.locks = Devices(engine), Locks(engine)
         self.providers, self.publishers = Providers(engine), Publishers(engine)
+        self.setup, self.downloads = Setup(engine), Downloads(engine)
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

@@ -43,6 +43,7 @@ __all__ = [
 LOG = logging.getLogger("zoo.serve")
 ACTIONS: Mapping[str, str] = {
     "account made": "somebody has an account, or is an admin",
+    "set up": "the first account was made, by the link that zoo serve printed",
     "account deleted": "it and its tokens are gone",
     "team made": "a team has a namespace",
     "team deleted": "it and its roles are gone",
@@ -85,6 +86,9 @@ ACTIONS: Mapping[str, str] = {
     "run deleted": "what was told of it is gone",
     "webhook added": "an address that is told of changes",
     "webhook removed": "it is told no more",
+    "webhook changed": "another address is told, or of something else",
+    "webhook disabled": "it is told nothing for now",
+    "webhook enabled": "it is told again",
     "pruned": "what nothing reaches was deleted",
     "damage found": "what lies in the store is not what was stored",
     "refused": "a token that is none, or what its account may not do",

@@ -41,6 +41,7 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> None:
                 )
             return
         said = {each.path for each in rules.given()}
+        accounts.downloads.move(old.path, to.path)
         if old.path in said and to.path not in said:
             accounts.repos.copy_rules(old.path, to.path)
         if is_wider(accounts.rules(), to.path, old.path):

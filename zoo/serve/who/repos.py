@@ -9,6 +9,7 @@ from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
+from zoo.serve.who.downloads import forget_downloads, move_downloads
 
 __all__ = ["Repos"]
 
@@ -37,6 +38,7 @@ class Repos:
         """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:
             _put(connection, path, made=max(now(), emptied))
+            forget_downloads(connection, path)  # those of another one that was called so
             record(connection, "repository made", path)
 
     def remove(self, path: str) -> None:
@@ -45,6 +47,7 @@ class Repos:
             connection.execute(
                 delete(TABLE).where((TABLE.c.path == path) | (TABLE.c.moved == path))
             )
+            forget_downloads(connection, path)
             record(connection, "repository deleted", path)
 
     def copy_rules(self, old: str, new: str) -> None:
@@ -63,6 +66,7 @@ class Repos:
             connection.execute(update(TABLE).where(TABLE.c.moved == old).values(moved=new))
             _put(connection, new)
             _put(connection, old, moved=new)
+            move_downloads(connection, old, new)
             record(connection, "repository moved", old, f"to {new}")
 
     def moved(self, path: str) -> str | None:

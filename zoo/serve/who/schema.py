@@ -17,6 +17,7 @@ __all__ = [
     "below",
     "device",
     "document",
+    "download",
     "followed",
     "grouped",
     "holds",
@@ -36,7 +37,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0010"
+REVISION = "0012"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -196,6 +197,7 @@ webhook = sa.Table(
     sa.Column("tried", Text, nullable=False),
     sa.Column("status", Text, nullable=False),
     sa.Column("failures", Whole, nullable=False),  # one after the other
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 # The last tries to tell a webhook: of which row of the audit log, and what came of it.
@@ -289,6 +291,15 @@ publisher = sa.Table(
     sa.Column("hosts", Text, nullable=False),
     sa.Column("account", Text, sa.ForeignKey("account.name", ondelete="CASCADE"), nullable=False),
     sa.Column("made", Text, nullable=False),
+)
+
+# How often repositories were downloaded on a day, or, without one, longer ago than is told apart.
+download = sa.Table(
+    "download",
+    metadata,
+    sa.Column("repo", Text, primary_key=True),
+    sa.Column("day", Text, primary_key=True),
+    sa.Column("count", Whole, nullable=False),
 )
 
 # What is good once, by its SHA-256, and until when it is kept.

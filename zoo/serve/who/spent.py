@@ -10,9 +10,15 @@ from zoo.errors import Conflict
 from zoo.serve.who import schema
 from zoo.serve.who.tokens import digest_of, utc_text
 
-__all__ = ["spend_once"]
+__all__ = ["is_spent", "spend_once"]
 
 TABLE = schema.spent
+
+
+def is_spent(connection: Connection, what: str) -> bool:
+    """Whether something is spent, and would not have expired."""
+    which = TABLE.c.digest == digest_of(what)
+    return connection.scalar(select(TABLE.c.digest).where(which)) is not None
 
 
 def spend_once(connection: Connection, what: str, seconds: float) -> None:
@@ -22,9 +28,9 @@ def spend_once(connection: Connection, what: str, seconds: float) -> None:
     Raises:
         Conflict: It was spent before.
     """
-    digest, now = digest_of(what), datetime.now(UTC)
+    now = datetime.now(UTC)
     connection.execute(delete(TABLE).where(TABLE.c.until <= utc_text(now)))
-    if connection.scalar(select(TABLE.c.digest).where(TABLE.c.digest == digest)):
+    if is_spent(connection, what):
         raise Conflict("it was used already")
     until = utc_text(now + timedelta(seconds=seconds + 1))
-    connection.execute(insert(TABLE), {"digest": digest, "until": until})
+    connection.execute(insert(TABLE), {"digest": digest_of(what), "until": until})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
@@ -40,6 +40,7 @@ class Webhook(Result):
         tried: When it was told last, or tried to be, UTC, ISO 8601; empty if never.
         status: What came of that.
         failures: How many tries have failed since one did not.
+        disabled: Whether it is told nothing for now.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Webhook(Result):
     tried: str
     status: str
     failures: int
+    disabled: bool = False
 
     @property
     def ended(self) -> bool:
@@ -86,10 +88,7 @@ class Webhooks:
             InvalidReference: ``path`` is neither a namespace nor a repository.
         """
         _check_url(url, private=private)
-        if "/" in path:
-            Reference.parse(path)
-        elif path:
-            check_namespace(path)
+        _check_path(path)
         with writing(self._engine) as connection:
             made = Webhook(
                 id=secrets.token_hex(6),
@@ -112,11 +111,46 @@ class Webhooks:
             UnknownName: There is no such webhook.
         """
         with writing(self._engine) as connection:
-            found = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
-            if found is None:
-                raise UnknownName("webhook", id, hint="zoo serve webhook lists them")
+            found = _found(connection, id)
             connection.execute(delete(TABLE).where(TABLE.c.id == id))
             record(connection, "webhook removed", found.path, id)
+
+    def change(self, id: str, *, url: str | None, path: str | None) -> Webhook:  # noqa: A002
+        """Tell another address, which may be in no private network, or of what changes elsewhere
+        from now on.
+
+        Raises:
+            UnknownName, InvalidOption, InvalidReference: As `add` and `remove`.
+        """
+        with writing(self._engine) as connection:
+            made = _found(connection, id)
+            if url is not None:
+                _check_url(url, private=False)
+                made = replace(made, url=url, private=False, failures=0)
+            if path is not None:
+                _check_path(path)
+                made = replace(made, path=path, after=head(connection).number)
+            connection.execute(update(TABLE).where(TABLE.c.id == id), made.to_json())
+            said = f"{id}: {urlsplit(made.url).hostname}"
+            record(connection, "webhook changed", made.path, said)
+        return made
+
+    def switch(self, id: str, *, on: bool) -> Webhook:  # noqa: A002
+        """Tell an address nothing for now, or again: one that never answered of what it has missed,
+        another one of what changes from now on.
+
+        Raises:
+            UnknownName: There is no such webhook.
+        """
+        with writing(self._engine) as connection:
+            found = _found(connection, id)
+            made = replace(found, disabled=not on)
+            if on:
+                after = head(connection).number if found.disabled else found.after
+                made = replace(made, failures=0, after=after)
+            connection.execute(update(TABLE).where(TABLE.c.id == id), made.to_json())
+            record(connection, f"webhook {'enabled' if on else 'disabled'}", made.path, id)
+        return made
 
     def tries(self) -> dict[str, list[Try]]:
         """The last tries of each, newest first."""
@@ -146,6 +180,20 @@ class Webhooks:
         """Note that it need not be told of the rows up to one."""
         with writing(self._engine) as connection:
             connection.execute(update(TABLE).where(TABLE.c.id == hook.id).values(after=after))
+
+
+def _found(connection: Connection, id: str) -> Webhook:  # noqa: A002
+    row = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
+    if row is None:
+        raise UnknownName("webhook", id, hint="zoo serve webhook lists them")
+    return Webhook(**row._mapping)
+
+
+def _check_path(path: str) -> None:
+    if "/" in path:
+        Reference.parse(path)
+    elif path:
+        check_namespace(path)
 
 
 def _check_url(url: str, *, private: bool) -> None:

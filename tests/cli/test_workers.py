@@ -1,0 +1,60 @@
+"""zoo finetune and evaluate --workers: how many processes read images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.prepared import NET, Run
+
+import zoo
+from zoo.finetune.dataset import batches
+from zoo.finetune.dataset.batches import Batches
+
+TUNE = ("finetune", NET, "--image-size", 32, "--strategy", "partial", "--epochs", 1,
+        "--augment", "light", "--quiet", "--save", "team/a")  # fmt: skip
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many there were for each pass, of a machine of two cores where each pass takes long."""
+    found: list[int] = []
+    real = Batches._workers
+
+    def workers(self: Batches, plan: Any, epoch: int) -> int:
+        found.append(real(self, plan, epoch))
+        return 0
+
+    monkeypatch.setattr(batches, "PAYS", -1.0)
+    monkeypatch.setattr(batches, "cores", lambda: 2)
+    monkeypatch.setattr(Batches, "_workers", workers)
+    return found
+
+
+@pytest.mark.parametrize(("said", "most"), [((), 2), (("--workers", 1), 1), (("--workers", 0), 0)])
+def test_so_many_read_at_most(
+    small: Run, few: Path, counted: list[int], said: tuple[object, ...], most: int
+) -> None:
+    small(*TUNE, "--data", few, "--batch-size", 8, *said).done()
+    assert max(counted) == most
+    counted.clear()
+    small("evaluate", "team/a", few, "--batch-size", 2, *said).done()
+    assert max(counted) == most
+    assert "ZOO_WORKERS" not in os.environ
+
+
+def test_it_goes_before_the_environment(
+    small: Run, few: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in Python."""
+    monkeypatch.setenv("ZOO_WORKERS", "0")
+    how: Any = {"image_size": 32, "strategy": "partial", "epochs": 1, "batch_size": 8}
+    zoo.open().finetune(NET, few, "team/a", workers=1, **how)
+    assert max(counted) == 1
+    assert os.environ["ZOO_WORKERS"] == "0"
+
+
+def test_a_run_that_is_resumed_takes_it(small: Run) -> None:
+    small("finetune", "--resume", "last", "--workers", 1).refused("unknown run 'last'")
