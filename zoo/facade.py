@@ -2117,20 +2117,20 @@ class Zoo:
             options["freeze"] = str(options["freeze"])
         chosen = {"data": str(data), **options}
         asked = Recipe.read(recipe, **chosen) if recipe else Recipe.from_json(chosen)
-        with config.reading_by(workers):
-            return self.run_recipe(
-                asked,
-                base,
-                save,
-                device=device,
-                save_every=save_every,
-                profile=profile,
-                log=log,
-                launch=launch,
-                force=force,
-                note=note,
-                report=report,
-            )
+        return self.run_recipe(
+            asked,
+            base,
+            save,
+            device=device,
+            save_every=save_every,
+            profile=profile,
+            log=log,
+            launch=launch,
+            force=force,
+            note=note,
+            report=report,
+            workers=workers,
+        )
 
     def run_recipe(
         self,
@@ -2139,21 +2139,23 @@ class Zoo:
         save: str,
         *,
         launch: int | Path | str | None = None,
+        workers: int | None = None,
         **how: Unpack[RunOptions],
     ) -> Finetuned:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
         how = self._check_run(recipe, base, save, how)
-        if launch is not None:
-            words = ("finetune", base, "--save", save, *_words(**how))
-            return self._launch(words, launch, how.get("log", ()), recipe)
-        self._begin(base, recipe.data)
-        from zoo.finetune.run import finetune
+        with config.reading_by(workers):
+            if launch is not None:
+                words = ("finetune", base, "--save", save, *_words(**how))
+                return self._launch(words, launch, how.get("log", ()), recipe)
+            self._begin(base, recipe.data)
+            from zoo.finetune.run import finetune
 
-        name = Reference.parse(save)
-        with self._runs_shared():
-            return finetune(self.workspace, base, recipe, name, progress=self.progress, **how)
+            name = Reference.parse(save)
+            with self._runs_shared():
+                return finetune(self.workspace, base, recipe, name, progress=self.progress, **how)
 
     def _check_run(self, recipe: Recipe, base: str, save: str, how: RunOptions) -> RunOptions:
         """How a run is done, after all that shows before anything is trained."""
@@ -2184,6 +2186,7 @@ class Zoo:
         *,
         seeds: int = 5,
         launch: int | Path | str | None = None,
+        workers: int | None = None,
         **how: Unpack[RunOptions],
     ) -> Seeds:
         """Fine-tune ``base`` with so many ``seeds``, from that of ``recipe`` on, one after another.
@@ -2201,7 +2204,7 @@ class Zoo:
             recipe,
             Reference.parse(save),
             seeds=seeds,
-            run=partial(self.run_recipe, launch=launch, **how),
+            run=partial(self.run_recipe, launch=launch, workers=workers, **how),
             force=how.get("force", False),
             progress=self.progress,
         )
@@ -2214,6 +2217,7 @@ class Zoo:
         *,
         folds: int = 5,
         launch: int | Path | str | None = None,
+        workers: int | None = None,
         **how: Unpack[RunOptions],
     ) -> Folds:
         """Fine-tune ``base`` with each of so many ``folds`` of training and validation images held
@@ -2232,7 +2236,7 @@ class Zoo:
             recipe,
             Reference.parse(save),
             folds=folds,
-            run=partial(self.run_recipe, launch=launch, **how),
+            run=partial(self.run_recipe, launch=launch, workers=workers, **how),
             force=how.get("force", False),
             progress=self.progress,
         )
