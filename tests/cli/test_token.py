@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.prepared import Run
@@ -190,16 +191,20 @@ def test_what_a_server_says_is_not_obeyed(
 ) -> None:
     """No letters that a terminal acts on, and nothing that is no list of tokens."""
     log_in(served, served.token("ivy", "write"))
-    monkeypatch.setattr("zoo.serve.native.tokens._private", lambda _: odd)
     from zoo.serve.http.answer import json_answer
 
-    row = {"id": "x", "name": "\x1b[2J", "purpose": "read", "only": [], "made": "", "used": None,
-           "expires": None, "ended": "", "ends_with": None, "here": False}  # fmt: skip
+    odd = json_answer({})
+    monkeypatch.setattr("zoo.serve.native.tokens._private", lambda _: odd)
+    row: dict[str, Any] = {
+        "id": "x", "name": "\x1b[2J", "purpose": "read", "only": [], "made": "", "used": None,
+        "expires": None, "ended": "", "ends_with": None, "here": False,
+    }  # fmt: skip
     odd = json_answer({"tokens": [row], "made": row, "token": "zoo\x1b[2J"})
     for line in (("ls",), ("create", "--name", "x")):
         said = bare("token", line[0], served.url, *line[1:]).done()
         assert "\x1b" not in said.out + said.err
-    for told in ([], {"tokens": {}}, {"tokens": [{"id": 1}]}):
+    bad: tuple[object, ...] = ([], {"tokens": {}}, {"tokens": [{"id": 1}]})
+    for told in bad:
         odd = json_answer(told)
         bare("token", "ls", served.url).refused("no zoo answers there")
 

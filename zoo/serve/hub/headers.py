@@ -44,8 +44,8 @@ def safetensors_metadata(ask: Ask, path: str) -> Answer:
         raise Refused("BadRequest", f"'{path:.200}' names more files than there are")
     left, headers = HEADER_BYTES, {}
     for name in sorted(names):
-        text = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
-        headers[name], left = msgspec.Raw(text), left - len(text)
+        header = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
+        headers[name], left = msgspec.Raw(header), left - len(header)
     told = {"index": {"metadata": index.metadata}, "headers": headers}
     return Answer(headers=JSON, body=encode(told))
 
