@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fakes.postgres import Server as Postgres
 from fakes.served import Served, serving
 from fakes.signed import sign_in
 from huggingface_hub import HfApi
 from sqlalchemy import insert, select
 
+from zoo.domain.reference import Reference
 from zoo.registry.engine import reading, writing
 from zoo.serve.who.accounts import Accounts
 from zoo.serve.who.downloads import TABLE, Totals
-from zoo.serve.who.renaming import keep_rules
 from zoo.workspace import Workspace
+from zoo_cli.main import cli
 
 
 def settled(accounts: Accounts, repo: str) -> tuple[int, int]:
@@ -137,15 +139,26 @@ def test_they_go_along_with_a_repository(served: Served) -> None:
     assert settled(accounts, "dora/new") == (0, 0), "another repository"
 
 
-def test_a_server_that_ends_loses_none(tmp_path: Path, make_zoo: Callable[[Path], None]) -> None:
+def test_a_server_that_ends_loses_none(
+    tmp_path: Path, make_zoo: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_zoo(tmp_path / "zoo")
     for before in (0, 2):
         with serving(tmp_path / "zoo") as served:
             assert served.accounts.downloads.of("team/net").all == before
             for _ in range(2):
                 served.accounts.downloads.count("team/net")
+    monkeypatch.chdir(tmp_path / "zoo")
     with closing(Workspace(tmp_path / "zoo")) as workspace:
-        keep_rules(workspace, "team/net", "team/other")
+        for line in (
+            "team/net team/other",
+            "team/other team/net",
+            "--all-tags team/net team/other",
+        ):
+            with closing(Accounts.of(workspace)) as accounts:
+                assert settled(accounts, "team/net") == (4, 4), "while one of its tags is there"
+            workspace.protect(Reference.parse("team/net:v1"), on=False)
+            assert not CliRunner().invoke(cli, ["mv", *line.split()]).exit_code
         with closing(Accounts.of(workspace)) as accounts:
             assert settled(accounts, "team/other") == (4, 4)
 

@@ -12,11 +12,12 @@ from zoo.serve.who.open import FILE
 from zoo.serve.who.rules import is_wider
 from zoo.workspace import Workspace
 
-__all__ = ["keep_rules"]
+__all__ = ["keep_downloads", "keep_rules"]
 
 
-def keep_rules(workspace: Workspace, name: str, new: str) -> None:
-    """Say of a new name what was said of the old one, where the zoo has accounts.
+def keep_rules(workspace: Workspace, name: str, new: str) -> tuple[str, str] | None:
+    """Say of a new name what was said of the old one, where the zoo has accounts; both without
+    their tags, where what is counted of one goes along, too.
 
     Raises:
         UnknownName, InvalidReference: There is no such name, or nothing can be called so.
@@ -24,11 +25,9 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> None:
     """
     old, to = workspace.names.reference(name), Reference.parse(new)
     if old.path == to.path or not (config.database() or (workspace.root / FILE).exists()):
-        return
+        return None
     workspace.names.target(name)
-    store = workspace.store
-    newest = [store.read_ref(each) for each in store.refs() if each.path == to.path]
-    there = any(entry and not entry.deleted for entry in newest)
+    there = _is_there(workspace, to.path)
     with closing(Accounts.of(workspace)) as accounts:
         rules = accounts.rules()
         if there:
@@ -39,10 +38,23 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> None:
                     hint=f"nothing was changed; say first who may read it: zoo serve access "
                     f"{to.path} {was}",
                 )
-            return
+            return None
         said = {each.path for each in rules.given()}
-        accounts.downloads.move(old.path, to.path)
         if old.path in said and to.path not in said:
             accounts.repos.copy_rules(old.path, to.path)
         if is_wider(accounts.rules(), to.path, old.path):
             accounts.set_level(to.path, level=rules.access(old.path).level)
+    return old.path, to.path
+
+
+def keep_downloads(workspace: Workspace, old: str, new: str) -> None:
+    """Count downloads of a repository as those of its new name, once none of its tags is left."""
+    if not _is_there(workspace, old):
+        with closing(Accounts.of(workspace)) as accounts:
+            accounts.downloads.move(old, new)
+
+
+def _is_there(workspace: Workspace, path: str) -> bool:
+    store = workspace.store
+    newest = [store.read_ref(each) for each in store.refs() if each.path == path]
+    return any(entry and not entry.deleted for entry in newest)
