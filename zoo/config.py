@@ -131,7 +131,7 @@ def reading_by(count: int | None) -> Iterator[None]:
         yield
     finally:
         if count is not None:
-            os.environ.pop("ZOO_WORKERS")
+            os.environ.pop("ZOO_WORKERS", None)  # another thread may have done so
         if before is not None:
             os.environ["ZOO_WORKERS"] = before
 

@@ -10,6 +10,7 @@ import pytest
 from fakes.prepared import NET, Run
 
 import zoo
+from zoo import config
 from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
 
@@ -54,6 +55,16 @@ def test_it_goes_before_the_environment(
     zoo.open().finetune(NET, few, "team/a", workers=1, **how)
     assert max(counted) == 1
     assert os.environ["ZOO_WORKERS"] == "0"
+
+
+def test_two_threads_may_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_WORKERS", "3")
+    monkeypatch.delenv("ZOO_WORKERS")  # it is deleted again in the end
+    one, other = config.reading_by(1), config.reading_by(2)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    other.__exit__(None, None, None)
 
 
 def test_a_run_that_is_resumed_takes_it(small: Run) -> None:
