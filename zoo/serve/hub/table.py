@@ -8,6 +8,7 @@ from zoo.serve.hub import (
     branches,
     commit,
     device,
+    duplicates,
     exchange,
     files,
     headers,
@@ -127,6 +128,11 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="POST", path="/api/repos/move", scope="account", handler=repos.move, body=repos.Move,
         errors=(*BODY, *WRITE, "Conflict"), summary="give a repository another name",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/duplicate", scope="read", handler=duplicates.duplicate,
+        body=duplicates.Duplicate, errors=(*BODY, *WRITE, "Conflict", "EntryNotFound", "Busy"),
+        summary="make another repository of what it has",
     ),
     Route(
         method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,
