@@ -42,6 +42,8 @@ def duplicate(ask: Ask) -> Answer:
     Raises:
         Refused: There is one already, or who asks may not make it, or it has no room.
     """
+    if not ask.hub.exists(ask.repo):
+        raise ask.no_repo()
     wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
     new = repo_path(wanted.repository, None)
     said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new, "filesCopyPending": False}

