@@ -37,7 +37,9 @@ def main() -> None:
     now = Path(hf_hub_download(REPO, "model.safetensors")).read_bytes()
     if hasattr(api, "upload_large_folder"):  # until 2.0
         api.create_repo(f"{REPO}-large")
-        api.upload_large_folder(repo_id=f"{REPO}-large", folder_path=FOLDER, repo_type="model")
+        api.upload_large_folder(
+            repo_id=f"{REPO}-large", folder_path=FOLDER, repo_type="model", print_report=False
+        )
         whole = whole and same(Path(snapshot_download(f"{REPO}-large")))
     found = {
         "version": hub.__version__,

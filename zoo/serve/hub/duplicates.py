@@ -46,7 +46,7 @@ def duplicate(ask: Ask) -> Answer:
         raise ask.no_repo()
     wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
     new = repo_path(wanted.repository, None)
-    said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new, "filesCopyPending": False}
+    said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
     with ask.hub.changing():
@@ -62,7 +62,7 @@ def duplicate(ask: Ask) -> Answer:
         _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
         ask.hub.accounts.repos.add(new, ask.hub.history.emptied(new))
         _make(ask, new, versions)
-    return json_answer(said)
+    return json_answer({**said, "filesCopyPending": False})
 
 
 def _objects(ask: Ask, versions: Sequence[Version]) -> Iterator[tuple[Digest, int]]:
