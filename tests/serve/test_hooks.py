@@ -181,10 +181,12 @@ def test_one_that_is_disabled_is_told_nothing_and_one_that_ended_what_it_missed(
 
 
 def check(header: str, body: bytes, secret: str) -> bool:
-    """As docs/operate.md has it."""
-    at, sent = (part.partition("=")[2] for part in header.split(","))
-    made = hmac.new(secret.encode(), at.encode() + b"." + body, "sha256").hexdigest()
-    return hmac.compare_digest(made, sent) and abs(time.time() - int(at)) < 300
+    """What docs/operate.md tells receivers to do."""
+    page = (Path(__file__).parents[2] / "docs/operate.md").read_text()
+    code = page.partition("`X-Zoo-Signature`")[2].partition("```python\n")[2].partition("```")[0]
+    named: dict[str, Any] = {"hmac": hmac, "time": time}
+    exec(code, named)
+    return bool(named["check"](header, body, secret))
 
 
 def test_what_is_sent_is_signed(
