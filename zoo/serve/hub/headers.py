@@ -41,8 +41,8 @@ def safetensors_metadata(ask: Ask, path: str) -> Answer:
         raise Refused("BadRequest", text) from None
     left, headers = HEADER_BYTES, {}
     for name in sorted({*index.weight_map.values()}):
-        text = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
-        headers[name], left = msgspec.Raw(text), left - len(text)
+        said = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
+        headers[name], left = msgspec.Raw(said), left - len(said)
     told = {"index": {"metadata": index.metadata}, "headers": headers}
     return Answer(headers=JSON, body=encode(told))
 
