@@ -212,14 +212,14 @@ def command_of(base: str, recipe: Mapping[str, object], save: str) -> str:
 
 
 def mended(plan: AdvicePlan, base: str, table: str, root: str) -> AdvicePlan:
-    """The same with a command for a ``table`` that keeps together what is the same: of splits that
-    leak a figure says nothing.
+    """The same with a recipe and a command for a ``table`` that keeps together what is the same: of
+    splits that leak a figure says nothing.
     """
     if plan.refused:
         return plan
     recipe = {**plan.recipe, "data": table, "root": root, "group_by": "group"}
     save = plan.command.rpartition(" --save ")[2]
-    return replace(plan, command=command_of(base, recipe, save))
+    return replace(plan, recipe=recipe, command=command_of(base, recipe, save))
 
 
 def _refused(alone: Sequence[str]) -> str:
