@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from zoo.errors import InvalidData, MissingPackage, ZooError
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import absolute, open_dataset
+from zoo.finetune.dataset.timm_sets import TorchImages
 
 Member = tuple[str, bytes]
 
@@ -56,6 +57,14 @@ def test_torch(mnist: Path) -> None:
     assert targets(dataset)["test/13"] == 3
     image = dataset.read(dataset.test[0])
     assert (image.mode, image.size) == ("RGB", (28, 28))
+
+
+def test_no_process_that_reads_them_starts_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that is no copy of the process that has listed them."""
+    images = TorchImages({"test": [(Image.new("RGB", (2, 2)), 0)]})
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    images.read("test/0")
+    assert EpsImagePlugin.gs_binary is False
 
 
 def test_torch_folders_are_in_torchvisions_order(shapes: Path) -> None:

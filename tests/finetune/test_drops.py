@@ -14,7 +14,7 @@ from timm.layers import DropPath
 
 from zoo.backbones.load import load
 from zoo.domain.progress import silent
-from zoo.domain.recipe import Recipe
+from zoo.domain.recipe import ADAPTERS, Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption
 from zoo.exchange.importing import Origin, import_file
@@ -99,6 +99,20 @@ def test_layer_scales_are_new_weights_that_are_trained(
     assert all(bool((tuned[name] != 1).any()) for name in scales)
     with pytest.raises(InvalidOption, match="test_vit has layer scales of its own"):
         prepared(workspace, "team/a", shapes, layer_scale=0.5)
+
+
+def test_layer_scales_that_nobody_would_train_are_refused(
+    workspace: Workspace, transformer: str, shapes: Path
+) -> None:
+    """Where they change what the base has learned; at 1 they change nothing."""
+    options: dict[str, Any] = {"strategy": "partial", "freeze": "blocks.1", "epochs": 1}
+    recipe = Recipe(data=str(shapes), layer_scale=0.1, **options)
+    with pytest.raises(InvalidOption, match=r"0\.1 would switch off most of blocks\.0"):
+        prepare(workspace, transformer, recipe, "cpu", silent)
+    prepare(workspace, transformer, replace(recipe, layer_scale=1.0), "cpu", silent)
+    for strategy in ADAPTERS:
+        with pytest.raises(InvalidOption, match="does not use layer scale"):
+            Recipe(data=str(shapes), strategy=strategy, layer_scale=1.0)
 
 
 def test_networks_without_residual_scales_are_refused(

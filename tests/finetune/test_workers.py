@@ -186,7 +186,9 @@ def test_beside_a_card_they_are_no_copies_of_who_trains(shapes: Path, tmp_path: 
     assert (done.stdout, done.stderr) == ("read\n", "")
 
 
-def test_what_they_get_is_no_more_than_they_read(dataset: Dataset) -> None:
+def test_what_they_get_is_no_more_than_they_read(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where they are no copies it is sent to each: of all images only the keys."""
     reader = Batches(dataset, dataset.train, transform("heavy"), 8)._reader
     sent = pickle.dumps(reader)
@@ -195,3 +197,5 @@ def test_what_they_get_is_no_more_than_they_read(dataset: Dataset) -> None:
     assert workers._context(torch.device("cpu")) is None
     cards: Any = workers._context(torch.device("cuda"))
     assert cards.get_start_method() == "forkserver"
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert workers._context(torch.device("cpu")) is not None  # advice and features on a card

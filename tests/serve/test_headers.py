@@ -98,13 +98,14 @@ def test_what_is_no_index_is_refused(api: HfApi, served: Served) -> None:
         "x.json": b"[1]", "deep.json": b"[" * 5000, "half.json": b'{"weight_map": {"a": "\xff"}}',
         "readme.json": index(a="README.md"), "gone.json": index(a="gone.safetensors"),
         "out.json": index(a="../model.safetensors"), "README.md": b"hello",
+        "one.json": index(**{str(n): "./" * n + min(SHARDS) for n in range(100)}),
     }  # fmt: skip
     send(api, "hans/odd", bad | {name: save(each) for name, each in SHARDS.items()})
     for name, error in (
         ("x.json", BadRequestError), ("deep.json", BadRequestError), ("half.json", BadRequestError),
         ("readme.json", BadRequestError), ("gone.json", EntryNotFoundError),
         ("out.json", EntryNotFoundError), ("nothing", EntryNotFoundError),
-        ("README.md", BadRequestError),
+        ("README.md", BadRequestError), ("one.json", BadRequestError),
     ):  # fmt: skip
         with pytest.raises(error):
             api.get_sharded_safetensors_metadata("hans/odd", filename=name)

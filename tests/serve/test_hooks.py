@@ -129,6 +129,8 @@ def test_what_is_not_done_is_said(api: HfApi, monkeypatch: pytest.MonkeyPatch) -
         ("plain http", {"url": "http://10.0.0.1"}), ("is no address", {"url": "ftp://x"}),
         ("is no user", {"watched": [WebhookWatchedItem("user", "ida/one")]}),
         ("is no user", {"watched": [WebhookWatchedItem("user", "")]}), ("a url", {"watched": []}),
+        ("is no model", {"watched": [WebhookWatchedItem("model", "ida/one/two")]}),
+        ("is no model", {"watched": [WebhookWatchedItem("model", "../objects")]}),
     ]  # fmt: skip
     for text, asked in wrong:
         with pytest.raises(BadRequestError, match=text):

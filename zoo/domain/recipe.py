@@ -59,9 +59,9 @@ IDLE: Mapping[str, str] = {
     "full": "probe rank",
     "lp-ft": "rank",
     "gradual": "probe rank epochs",
-    "lora": "probe layer_decay batch_norm blend",
-    "bitfit": "probe rank layer_decay",
-    "norms": "probe rank layer_decay",
+    "lora": "probe layer_decay batch_norm layer_scale blend",
+    "bitfit": "probe rank layer_decay layer_scale",
+    "norms": "probe rank layer_decay layer_scale",
 }
 """What has no effect with a strategy. A warm-up has none for a probe either, but the recipes of
 probes recorded one before its default was that of the schedule."""

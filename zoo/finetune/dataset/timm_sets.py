@@ -46,6 +46,7 @@ class TorchImages:
 
     def read(self, key: str) -> Image.Image:
         """See `Images.read`."""
+        _no_ghostscript()  # here, too: a process that reads need not be a copy of who listed them
         part, _, index = key.partition("/")
         try:
             image: Image.Image = self.parts[part][int(index)][0]
@@ -66,10 +67,14 @@ class TorchImages:
         """See `Images.file`: many images share a file, or it is not known."""
 
 
+def _no_ghostscript() -> None:
+    """Some datasets of torchvision open files by themselves; none of these starts Ghostscript."""
+    EpsImagePlugin.gs_binary = False
+
+
 def list_torch(named: DatasetSpec, task: Task | None) -> Listing:
     """List the images of the dataset's splits."""
-    # Some datasets of torchvision open files by themselves; none of these starts Ghostscript.
-    EpsImagePlugin.gs_binary = False
+    _no_ghostscript()
     splits = named.splits or _splits(named)
     options = named.options
     parts = {

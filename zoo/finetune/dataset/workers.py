@@ -108,8 +108,8 @@ class Workers:
 
 
 def _context(device: torch.device) -> BaseContext | None:
-    """See `STARTED`."""
-    method = STARTED.get(device.type)
+    """See `STARTED`; one that has used a card may also read what is not for it."""
+    method = STARTED.get("cuda" if torch.cuda.is_initialized() else device.type)
     if method not in get_all_start_methods():  # not on Windows
         return None
     context = get_context(method)

@@ -443,8 +443,21 @@ def _check_effects(prepared: PreparedRun) -> None:
         raise InvalidOption(
             "patience waits for a better result on a validation split, and there is none"
         )
+    if recipe.layer_scale is not None and recipe.layer_scale != 1:
+        _check_scales(prepared, recipe.layer_scale)
     if recipe.grad_checkpointing:
         _checkpoint(recipe, prepared.network, prepared.hierarchy, prepared.lowest)
+
+
+def _check_scales(prepared: PreparedRun, scale: float) -> None:
+    """Refuse layer scales that change a network where no phase trains it."""
+    tensors = dict(prepared.model.named_parameters())
+    for unit in prepared.hierarchy.units[: prepared.lowest]:
+        if any(bool((tensors[name] == scale).all()) for name in unit.parameters):
+            raise InvalidOption(
+                f"layer scale {scale:g} would switch off most of {unit.name}, which is frozen: "
+                "give 1, or train all units"
+            )
 
 
 def _checkpoint(recipe: Recipe, network: Network, hierarchy: Hierarchy, boundary: int) -> None:

@@ -39,10 +39,13 @@ def safetensors_metadata(ask: Ask, path: str) -> Answer:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         text = f"'{path:.200}' is no index of safetensors files: {error}"
         raise Refused("BadRequest", text) from None
+    names = {*index.weight_map.values()}
+    if len(names) > len(ask.view(commit).files):  # a million ways to say ./one
+        raise Refused("BadRequest", f"'{path:.200}' names more files than there are")
     left, headers = HEADER_BYTES, {}
-    for name in sorted({*index.weight_map.values()}):
-        said = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
-        headers[name], left = msgspec.Raw(said), left - len(said)
+    for name in sorted(names):
+        header = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
+        headers[name], left = msgspec.Raw(header), left - len(header)
     told = {"index": {"metadata": index.metadata}, "headers": headers}
     return Answer(headers=JSON, body=encode(told))
 

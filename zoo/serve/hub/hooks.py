@@ -14,7 +14,7 @@ from zoo.domain.plain import Json
 from zoo.errors import InvalidOption, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
-from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.ask import Ask, repo_of
 from zoo.serve.who.may import governs
 from zoo.serve.who.webhooks import Webhook
 
@@ -52,7 +52,9 @@ class WatchedItem(msgspec.Struct):
         """
         if self.type in ("dataset", "space", "bucket"):
             raise Refused("NotImplemented", f"there are no {self.type}s here, only models")
-        if not self.name or (self.type == "model") != ("/" in self.name):
+        namespace, slash, name = self.name.partition("/")
+        named = bool(repo_of({"namespace": namespace, "name": name})) if slash else bool(namespace)
+        if not named or (self.type == "model") != bool(slash):
             raise Refused("BadRequest", f"'{self.name:.200}' is no {self.type}")
         return self.name
 
