@@ -1945,7 +1945,8 @@ class Zoo:
             image_size: Height and width that the network gets; None: those of the base.
             group_by: What stays in one split, as in `zoo.Recipe`.
             seed: Of the splits, if the data has none, and of the folds.
-            out: A folder to write all suspects, their contact sheet and ``advice.json`` into.
+            out: A folder to write all suspects, their contact sheet, tables to mend splits and
+                labels by, and ``advice.json`` into.
             force: Replace advice that is there.
             batch_size: Images that run at once.
             device: ``auto``, ``cpu``, ``cuda:1``, …; of several, ``cuda:0,cuda:1`` or ``all``, each

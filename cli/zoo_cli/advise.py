@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from zoo_cli.train import print_finetuned
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.advice.advise import Advice
-    from zoo.advice.facts import Duplicate, Facts, Leak
+    from zoo.advice.facts import Duplicate, Facts
     from zoo.advice.layers import Layers
     from zoo.advice.plan import AdvicePlan
     from zoo.finetune.run import Finetuned
@@ -34,6 +34,7 @@ ENDED = {
 }
 SHOWN = 5
 """Most suspects of each kind that are printed."""
+SHEET = "suspects.png"
 CLASSES = 20
 """Most classes whose images are counted one by one."""
 
@@ -44,8 +45,8 @@ CLASSES = 20
 @click.option(
     "--out",
     type=PATH,
-    help="A folder for all suspects, their contact sheet, and a table that keeps together what "
-    "shows the same.",
+    help="A folder for all suspects, their contact sheet, a table that keeps together what shows "
+    "the same, and one to correct labels in that are doubted.",
 )
 @flag(
     "--force",
@@ -134,8 +135,10 @@ def _print(advice: Advice, options: Mapping[str, object]) -> None:
     elif (known := advice.facts.learnable) is None or known.learnable:
         paragraph("What each depth knows is not said: there are too few images, classes or groups")
     if advice.plan:
-        _print_plan(advice.plan, leaks=advice.facts.leaks)
+        _print_plan(advice.plan, _mend(advice, options))
     _print_suspects(advice.facts)
+    if advice.facts.doubted:
+        paragraph(_review(advice, options))
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
     if out := options["out"]:
@@ -236,8 +239,39 @@ def _print_layers(layers: Layers) -> None:
         )
 
 
-def _print_plan(plan: AdvicePlan, *, leaks: Sequence[Leak]) -> None:
-    """What was tried, what is advised, and the command."""
+def _mend(advice: Advice, options: Mapping[str, object]) -> tuple[str, str]:
+    """What to know before anything is trained, where splits leak, and the command to run first."""
+    if not any(leak.copies for leak in advice.facts.leaks):
+        return "", ""
+    if advice.groups:
+        return "The splits leak: this draws others, which keep together what is the same", ""
+    words = [f"zoo advise {quote(advice.data)} --base {quote(advice.base)}"]
+    words += in_words(chosen({name: options.get(name) for name in DEFAULTS}))
+    words += [f"--budget {quote(str(options['budget']))}", "--out advice"]
+    text = (
+        "The splits leak: what is trained on them cannot be measured. This writes a table that "
+        "keeps together what is the same, and says the command for it (--group-by):"
+    )
+    return text, " ".join(words)
+
+
+def _review(advice: Advice, options: Mapping[str, object]) -> str:
+    """How to mend labels that are wrong."""
+    text = "Many doubted labels are right: look at them"
+    if not advice.labels:
+        return f"{text}. --out FOLDER shows them, and writes a table to correct them in"
+    others = {name: options[name] for name in ("image_size", "seed")}
+    others["root"] = str(advice.root)
+    leak = any(leak.copies for leak in advice.facts.leaks)
+    mended = _finetune(advice, str(advice.labels), others, *["--group-by group"] * leak)
+    return (
+        f"{text} ({SHEET}). They are the first rows of {advice.labels.name}: correct the labels "
+        f"that are wrong, or delete the rows. Then: {mended}"
+    )
+
+
+def _print_plan(plan: AdvicePlan, mend: tuple[str, str]) -> None:
+    """What was tried, what is advised, and the command; how to ``mend`` splits that leak."""
     _print_tried(plan)
     click.echo()
     for line in _left_behind(plan):
@@ -253,8 +287,12 @@ def _print_plan(plan: AdvicePlan, *, leaks: Sequence[Leak]) -> None:
     if plan.refused:
         paragraph(f"There is no command for it yet: {plan.refused}")
         return
-    if any(leak.copies for leak in leaks):
-        paragraph("The splits leak: mend that first (above), and ask again of the new ones")
+    text, first = mend
+    if text:
+        paragraph(text)
+    if first:
+        click.echo(f"  {clean(first)}")
+        return
     if plan.stopped:
         paragraph(
             "A fine-tune does not follow it by itself (--strategy auto), as the trials did not "

@@ -130,6 +130,13 @@ def test_of_classes_that_are_hardly_told_apart_no_label_is_doubted() -> None:
     assert doubts(probabilities, torch.tensor([1, 2, 3])) == [2]
 
 
+def test_where_classes_are_told_apart_badly_a_label_is_doubted_sooner() -> None:
+    """There a wrong one, too, gets some of the probability."""
+    for own, found in ((0.95, []), (0.4, [9])):
+        probabilities = torch.tensor([[own, 1 - own, 0.0]] * 9 + [[0.1, 0.3, 0.6]])
+        assert doubts(probabilities, torch.zeros(10, dtype=torch.int64))[:1] == found
+
+
 def test_wrong_labels_are_doubted_and_others_are_not() -> None:
     vectors, labels = told_apart(300, wrong=9)
     found = doubts(out_of_fold(vectors, labels, [""] * 300, 0), labels)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,7 +277,14 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert {row["path"] for row in rows} == {
         path.relative_to(parts).as_posix() for path in parts.rglob("*.*")
     }
-    assert "The splits leak: mend that first" in done.out.partition("Advised: ")[2]
+    advised = done.out.partition("Advised: ")[2]
+    assert "The splits leak: this draws others" in advised
+    end = re.search(r"^  zoo (finetune .*)$", advised, re.M)
+    assert end
+    assert f"--data {out / 'groups.csv'} " in end[1]
+    assert f" --root {parts} --group-by group " in end[1]
+    plan = json.loads((out / "advice.json").read_text())["plan"]
+    assert (plan["command"], plan["recipe"]["group_by"]) == (f"zoo {end[1]}", "group")
     how = ("--root", parts, "--group-by", "group")
     again = small("advise", out / "groups.csv", *how, *ADVISE, "--json").json
     assert len(again["facts"]["duplicates"]) == 2
@@ -287,6 +296,23 @@ def test_a_leak_is_said_first_and_a_table_mends_it(small: Run, data: Path, tmp_p
     assert "--out FOLDER writes a table" in mend
     assert "LEAK" not in near
     assert "splits leak" not in near
+
+
+@pytest.mark.long
+def test_of_splits_that_leak_the_last_command_writes_the_table(
+    small: Run, data: Path, tmp_path: Path
+) -> None:
+    """Where none was asked for."""
+    parts = tmp_path / "parts"
+    shutil.copytree(data, parts / "train")
+    save_scenes(parts / "test", 5, first=1000)
+    shutil.copy(data / "red" / "3.png", parts / "test" / "red" / "x.png")
+    said = small("advise", parts, *ADVISE).done().out.partition("The splits leak: ")[2]
+    end = re.search(r"^  zoo (advise .* --out )advice$", said, re.M)
+    assert end
+    assert "  zoo finetune" not in said
+    small(*end[1].split(), tmp_path / "asked").done()
+    assert (tmp_path / "asked" / "groups.csv").exists()
 
 
 @pytest.mark.long
@@ -332,6 +358,42 @@ def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
     assert wrong <= {*doubted[:3]}
     assert {one["predicted"] for one in facts["doubted"] if one["image"] in wrong} == {"red"}
     assert "DOUBTED" in said.out
+    # Corrected, or left out, in the table that is written: the images of each split stay there.
+    path = data.parent / "both" / "labels.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["path"] for row in rows if row["looks_like"]] == doubted
+    assert [row["path"] for row in rows[: len(doubted)]] == doubted
+    assert Counter(row["split"] for row in rows) == facts["images"]
+    first = rows.pop(0)
+    rows = [{**row, "label": "red"} if row["path"] in wrong else row for row in rows]
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(first))
+        table.writeheader()
+        table.writerows(rows)
+    told = " ".join(said.out.split()).partition("delete the rows. Then: zoo ")[2]
+    words = told.partition(" --save NAME")[0].split()
+    small(*words, "--strategy", "probe", "--save", "team/clean").done()
+    (run,) = small("runs", "--json").json
+    assert run["recipe"]["data"] == str(path)
+    again = small("advise", path, "--root", data, *ADVISE, "--json").done().json
+    assert sum(again["facts"]["images"].values()) == 47
+    assert not wrong & {one["image"] for one in again["facts"]["doubted"]}
+    kept = small("evaluate", "team/clean", path, "--root", data, "--json").done()
+    assert kept.json["metrics"]["accuracy"] > 0.9
+
+
+def test_a_table_of_labels_that_a_spreadsheet_would_run_is_not_written(
+    small: Run, data: Path
+) -> None:
+    """People are to open it."""
+    shutil.move(data / "blue", data / "=blue")
+    for number in range(2):
+        shutil.move(data / "red" / f"{number}.png", data / "=blue" / f"{number}-red.png")
+    advice, said = both(small, data)
+    assert advice["facts"]["doubted"]
+    assert advice["labels"] is None
+    assert not (data.parent / "both" / "labels.csv").exists()
+    assert "labels.csv" not in said.out
 
 
 def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Path) -> None:

@@ -164,9 +164,9 @@ NOT_RUN: Mapping[str, tuple[int, str]] = {
     "docs/hub.md": (8, "the HF Hub and timm's tables are other machines"),
     "docs/predict.md": (2, "it is interrupted; a cluster"),
     "docs/operate.md": (
-        10,
-        "a server that people use, its scrubs, an address to tell, where a backup goes, a bucket, "
-        "its scrubs, twice a bucket and its database",
+        11,
+        "a server that people use, its scrubs, an address to tell, what it does, where a backup "
+        "goes, a bucket, its scrubs, twice a bucket and its database",
     ),
     "docs/plugins.md": (7, "four are of a plugin that is installed; two download weights"),
     "docs/rank.md": (2, "two GPUs, and a cluster"),

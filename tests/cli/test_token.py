@@ -16,6 +16,7 @@ from fakes.served import Served, serving
 import zoo
 from zoo.errors import Forbidden
 from zoo.logins import ServerUrl, keep_token
+from zoo.serve.http.answer import json_answer
 from zoo.workspace import Workspace
 
 
@@ -191,21 +192,21 @@ def test_what_a_server_says_is_not_obeyed(
 ) -> None:
     """No letters that a terminal acts on, and nothing that is no list of tokens."""
     log_in(served, served.token("ivy", "write"))
-    from zoo.serve.http.answer import json_answer
-
-    odd = json_answer({})
-    monkeypatch.setattr("zoo.serve.native.tokens._private", lambda _: odd)
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "id": "x", "name": "\x1b[2J", "purpose": "read", "only": [], "made": "", "used": None,
         "expires": None, "ended": "", "ends_with": None, "here": False,
     }  # fmt: skip
-    odd = json_answer({"tokens": [row], "made": row, "token": "zoo\x1b[2J"})
+
+    def answering(told: object) -> None:
+        monkeypatch.setattr("zoo.serve.native.tokens._private", lambda _: json_answer(told))
+
+    answering({"tokens": [row], "made": row, "token": "zoo\x1b[2J"})
     for line in (("ls",), ("create", "--name", "x")):
         said = bare("token", line[0], served.url, *line[1:]).done()
         assert "\x1b" not in said.out + said.err
-    bad: tuple[object, ...] = ([], {"tokens": {}}, {"tokens": [{"id": 1}]})
-    for told in bad:
-        odd = json_answer(told)
+    odd: tuple[object, ...] = ([], {"tokens": {}}, {"tokens": [{"id": 1}]})
+    for told in odd:
+        answering(told)
         bare("token", "ls", served.url).refused("no zoo answers there")
 
 

@@ -35,6 +35,12 @@ def main() -> None:
     with (FOLDER / "any.bin").open("rb") as file:
         api.upload_file(path_or_fileobj=file, path_in_repo="deep/er/other.bin", repo_id=REPO)
     now = Path(hf_hub_download(REPO, "model.safetensors")).read_bytes()
+    if hasattr(api, "upload_large_folder"):  # until 2.0
+        api.create_repo(f"{REPO}-large")
+        api.upload_large_folder(
+            repo_id=f"{REPO}-large", folder_path=FOLDER, repo_type="model", print_report=False
+        )
+        whole = whole and same(Path(snapshot_download(f"{REPO}-large")))
     found = {
         "version": hub.__version__,
         "again": again == first,

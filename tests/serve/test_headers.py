@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes.checkpoints import Tensors
 from fakes.served import Served
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -19,7 +21,7 @@ from safetensors.numpy import save
 from zoo.serve.keep.files import Part
 
 INDEX = "model.safetensors.index.json"
-SHARDS: dict[str, dict[str, Any]] = {
+SHARDS: dict[str, Tensors] = {
     "model-00001-of-00002.safetensors": {"a.weight": np.ones((30, 40), np.float32)},
     "model-00002-of-00002.safetensors": {
         "b.weight": np.ones((7, 9), np.float16), "b.bias": np.ones(9, np.float32),
@@ -51,7 +53,7 @@ def test_shards_are_told_in_one_answer(
     one_by_one = api.get_safetensors_metadata("hans/big")
     read, pieces = list[str](), Part.pieces
 
-    def noted(part: Part) -> Any:
+    def noted(part: Part) -> Iterator[bytes | memoryview]:
         read.append(str(part.object))
         return pieces(part)
 

@@ -42,6 +42,7 @@ def whole(served: Served, name: str = "model.safetensors") -> bytes:
 def test_what_every_client_asks_first(served: Served, token: str) -> None:
     assert served.ask("/api/agent-harnesses").json == {"standardEnvVars": [], "harnesses": {}}
     assert served.ask("/api/telemetry/a/b", "HEAD").status == 200
+    assert served.ask("/v1/telemetry", "POST", body=b"{}").status == 200
     assert served.ask("/healthz").body == b"ok\n"
     who = served.ask("/api/whoami-v2", token=token).json
     assert (who["name"], who["orgs"]) == ("ann", [])

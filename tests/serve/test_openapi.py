@@ -107,7 +107,7 @@ def test_what_is_looked_at_after_the_question_mark_is_told(
 
 @pytest.mark.parametrize("row", [row for row in PROGRAMS if row.body], ids=lambda row: row.path)
 def test_a_body_that_is_not_so_is_refused(served: Served, row: Any) -> None:
-    fields = {"namespace": "eve", "name": "net", "revision": "main", "branch": "new"}
+    fields = {"namespace": "eve", "name": "net", "revision": "main", "branch": "new", "id": "1"}
     fields["key"] = f"objects/00/{'0' * 64}"
     path = FIELD.sub(lambda field: fields[field[1]], row.path)
     got = served.ask(path, row.method, token=served.token("eve", "write"), body=b"[1]")

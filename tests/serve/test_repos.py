@@ -56,6 +56,19 @@ def move(served: Served, token: str, old: str, new: str) -> Got:
     return tell(served, "POST", "/api/repos/move", token, fromRepo=old, toRepo=new, type="model")
 
 
+def test_an_empty_repository_has_no_commit_and_is_there(served: Served) -> None:
+    """`upload_large_folder` before 2.0 asks what it is at its main branch before it sends any."""
+    cora = served.token("cora", "write")
+    create(served, cora, "cora/bare")
+    main = "/api/models/cora/bare/revision/main"
+    assert served.ask(f"{main}?expand=xetEnabled", token=cora).json["id"] == "cora/bare"
+    assert served.ask("/api/models/cora/bare", token=cora).json["siblings"] == []
+    for query in ("", "?expand=sha"):
+        assert served.ask(f"{main}{query}", token=cora).code == "RevisionNotFound"
+    other = served.ask("/api/models/cora/bare/revision/dev?expand=tags", token=cora)
+    assert other.code == "RevisionNotFound"
+
+
 def test_an_empty_repository_is_made(served: Served) -> None:
     cleo, ann = served.token("cleo", "append"), served.token("ann")
     made = tell(served, "POST", "/api/repos/create", cleo, name="new", organization=None,

@@ -27,6 +27,7 @@ from fakes.postgres import Server as Postgres
 from fakes.sampled import every
 from fakes.served import Got, ask, commit
 from fakes.signed import sign_in
+from huggingface_hub import HfApi
 
 from zoo.domain.digest import Digest
 from zoo.domain.limits import UPLOAD_PART_BYTES
@@ -235,6 +236,21 @@ def test_commits_at_once_never_go_over_a_quota(
                 got = [*pool.map(send, names)]
             assert sorted(got) == [200] * 3 + [403] * 9, "four would be 36,000 bytes"
             assert UsageCounter(there.store).after(team).total <= 30_000
+
+
+@pytest.mark.long
+def test_downloads_at_all_workers_are_counted(tmp_path: Path) -> None:
+    with serving(tmp_path / "zoo", 2) as served:
+        api = HfApi(endpoint=served.url, token=served.token)
+        api.create_repo("ann/net")
+        api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="ann/net")
+        sha = api.model_info("ann/net").sha
+        for _ in range(40):  # each by a connection of its own, whichever worker takes it
+            ask(served.url, f"/ann/net/resolve/{sha}/config.json", token=served.token)
+        served.process.terminate()
+        served.process.wait()
+    with closing(Workspace(tmp_path / "zoo")) as kept, closing(Accounts.of(kept)) as accounts:
+        assert accounts.downloads.of("ann/net") == (40, 40)
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, compare, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
-from zoo.advice.plan import AdvicePlan, default_name, plan_of, probe_row
+from zoo.advice.plan import AdvicePlan, default_name, mended, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.domain.csv_text import as_csv
@@ -44,7 +44,7 @@ from zoo.workspace import Workspace
 
 __all__ = ["Advice", "advise"]
 
-SUSPECTS, SHEET, GROUPS = "suspects.csv", "suspects.png", "groups.csv"
+SUSPECTS, SHEET, GROUPS, LABELS = "suspects.csv", "suspects.png", "groups.csv", "labels.csv"
 PICTURE, PAGE = "advice.png", "advice.html"
 NAMES = 100
 """Results of advice for one data set that have names of their own."""
@@ -71,6 +71,8 @@ class Advice(Result):
         remarks: What to know about the data.
         groups: A table of all images for `finetune`, where what shows the same is in one group;
             None where none was written.
+        labels: A table of all images for `finetune`, to correct labels in, or to delete rows: those
+            that are doubted come first, each with what it looks like. None where none was written.
         root: The folder that the paths in that table begin at, the ``root`` of `finetune`.
     """
 
@@ -86,6 +88,7 @@ class Advice(Result):
     plan: AdvicePlan | None
     remarks: tuple[str, ...]
     groups: Path | None
+    labels: Path | None
     root: Path | None
 
 
@@ -122,13 +125,7 @@ def advise(
         if root != workspace.root:
             progress.say("this zoo may only be read: what is tried is not kept in it")
         reading = read(prepared, batch_size)
-        compared = compare(prepared.dataset, reading, recipe.seed, progress)
-        for leak in compared.leaks:  # before any figure
-            progress.say(leak.text)
-        together = groups_of(reading, compared.duplicates)
-        facts = facts_of(
-            prepared.dataset, reading, compared, together, _size(prepared), recipe.seed
-        )
+        facts, together = _facts(prepared, reading)
         layers, plan = _layers(prepared, reading, facts, together), None
         known = seen(workspace, prepared.parent, prepared.dataset, runs_by_result(workspace))
         if layers:
@@ -139,12 +136,15 @@ def advise(
             # Of images that it was trained on a network says too much.
             untrained = None if known else as_it_is(workspace, prepared, batch_size)
             plan = _plan(contest, layers, allowed, untrained, executor)
-    groups = _groups(prepared.dataset, reading, together)
-    table = out / GROUPS if out and groups else None
+    tables: dict[str, Sequence[Sequence[str]]] = {
+        GROUPS: _groups(prepared.dataset, reading, together),
+        LABELS: _labels(prepared.dataset, reading, facts, together),
+    }
+    written = {name: out / name for name, rows in tables.items() if out and rows}
     remarks = (*prepared.dataset.remarks, *_of_base(prepared, known))
-    advice = _advice(prepared, recipe.data, facts, layers, plan, table, remarks)
+    advice = _advice(prepared, recipe.data, facts, layers, plan, written, remarks)
     if out:
-        _write(out, advice, groups, prepared.dataset)
+        _write(out, advice, tables, prepared.dataset)
     return advice
 
 
@@ -163,6 +163,16 @@ def _size(prepared: PreparedRun) -> tuple[int, int]:
     return height, width
 
 
+def _facts(prepared: PreparedRun, reading: Reading) -> tuple[Facts, tuple[str, ...]]:
+    """What the images are, and which of them stay together; a leak is said before any figure."""
+    dataset, seed, progress = prepared.dataset, prepared.recipe.seed, prepared.progress
+    compared = compare(dataset, reading, seed, progress)
+    for leak in compared.leaks:
+        progress.say(leak.text)
+    together = groups_of(reading, compared.duplicates)
+    return facts_of(dataset, reading, compared, together, _size(prepared), seed), together
+
+
 def _layers(
     prepared: PreparedRun, reading: Reading, facts: Facts, groups: Sequence[str]
 ) -> Layers | None:
@@ -179,10 +189,13 @@ def _advice(
     facts: Facts,
     layers: Layers | None,
     plan: AdvicePlan | None,
-    groups: Path | None,
+    written: Mapping[str, Path],
     remarks: tuple[str, ...],
 ) -> Advice:
-    dataset = prepared.dataset
+    dataset, groups = prepared.dataset, written.get(GROUPS)
+    root = dataset.images.root if written and isinstance(dataset.images, FileImages) else None
+    if plan and groups and any(leak.copies for leak in facts.leaks):
+        plan = mended(plan, prepared.base, str(groups), str(root))
     return Advice(
         base=prepared.base,
         manifest=prepared.parent,
@@ -196,7 +209,8 @@ def _advice(
         plan=plan,
         remarks=remarks,
         groups=groups,
-        root=dataset.images.root if groups and isinstance(dataset.images, FileImages) else None,
+        labels=written.get(LABELS),
+        root=root,
     )
 
 
@@ -271,23 +285,59 @@ def _of_base(prepared: PreparedRun, known: int) -> Iterator[str]:
 def _groups(
     dataset: Dataset, reading: Reading, groups: Sequence[str]
 ) -> list[tuple[str, str, str]]:
-    """Rows of the table that keeps together what shows the same: path, label, group; none where
-    nothing does, or where images are no files with a class. Paths are those of the data.
+    """The table that keeps together what shows the same: path, label, group; no row where nothing
+    does, or where images are no files with a class. Paths are those of the data.
     """
     is_files = isinstance(dataset.images, FileImages)
     if dataset.task != "classification" or not is_files or not any(groups):
         return []
     labels = [dataset.classes[target] for target in reading.targets.tolist()]
     return [
-        (sample.key, label, group or f"alone {at}")
-        for at, (sample, label, group) in enumerate(
-            zip(reading.samples, labels, groups, strict=True)
-        )
+        ("path", "label", "group"),
+        *(
+            (sample.key, label, group or f"alone {at}")
+            for at, (sample, label, group) in enumerate(
+                zip(reading.samples, labels, groups, strict=True)
+            )
+        ),
     ]
 
 
+def _labels(
+    dataset: Dataset, reading: Reading, facts: Facts, groups: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """The table to correct labels in, those that are doubted first; no row where none is. It has
+    the splits, or where these leak the groups.
+
+    People open it in spreadsheets: none is written where one would take a name for a formula.
+    """
+    if not facts.doubted or not isinstance(dataset.images, FileImages):
+        return []
+    leak = any(each.copies for each in facts.leaks)
+    together = [group or f"alone {at}" for at, group in enumerate(groups)]
+    known = {
+        sample.key: (sample.key, dataset.classes[target], where)
+        for sample, target, where in zip(
+            reading.samples,
+            reading.targets.tolist(),
+            together if leak else reading.part,
+            strict=True,
+        )
+    }
+    doubted = [(*known.pop(one.image), one.predicted) for one in facts.doubted]
+    rows: list[tuple[str, ...]] = [
+        ("path", "label", "group" if leak else "split", "looks_like"),
+        *doubted,
+        *((*row, "") for row in known.values()),
+    ]
+    return rows if as_csv(rows) == _exactly(rows) else []
+
+
 def _write(
-    out: Path, advice: Advice, groups: Sequence[tuple[str, str, str]], dataset: Dataset
+    out: Path,
+    advice: Advice,
+    tables: Mapping[str, Sequence[Sequence[str]]],
+    dataset: Dataset,
 ) -> None:
     """Write the advice, all suspects, their contact sheet, and a page with all of it."""
     from zoo.advice.page import page_of
@@ -295,10 +345,11 @@ def _write(
     from zoo.advice.sheet import sheet_of  # loads matplotlib
     from zoo.finetune.results.pictures import draw_sheet, save
 
-    clear(out, ADVICE, GROUPS, PICTURE, PAGE)
+    clear(out, ADVICE, GROUPS, LABELS, PICTURE, PAGE)
     save_text(out / SUSPECTS, as_csv(_suspects(advice.facts)))
-    if groups:
-        save_text(out / GROUPS, _exactly([("path", "label", "group"), *groups]))
+    for name, rows in tables.items():
+        if rows:
+            save_text(out / name, _exactly(rows))
     save(draw_sheet(sheet_of(advice.facts, SHOWN), dataset.images.read), out / SHEET)
     picture = None
     if advice.layers and advice.plan:

@@ -23,7 +23,11 @@ from zoo.finetune.strategies.linear import folds
 __all__ = ["agreement", "doubts", "out_of_fold"]
 
 LITTLE = 0.05
-"""The probability of an image's own label below which that is doubted."""
+"""The probability of an image's own label below which that is doubted, where classes are told apart
+perfectly."""
+UNSURE = 2.0
+"""How many times as much is added to that, for each whole that labels lack in the mean: where
+classes are hardly told apart a wrong label, too, gets some of the probability."""
 ANOTHER = 0.1
 """The least probability of the class that it looks like instead: of a thousand classes that are
 hardly told apart each has next to nothing."""
@@ -62,7 +66,8 @@ def doubts(probabilities: Tensor, targets: Tensor) -> list[int]:
     """The images whose labels are doubted, the most doubtful first."""
     own = probabilities.gather(1, targets[:, None])[:, 0]
     likeliest, other = probabilities.max(dim=1)
-    doubted = (own < LITTLE) & (likeliest >= ANOTHER) & (other != targets)
+    little = LITTLE * (1 + UNSURE * (1 - own.mean()))
+    doubted = (own < little) & (likeliest >= ANOTHER) & (other != targets)
     return [at for at in own.argsort(stable=True).tolist() if doubted[at]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 from statistics import fmean
 from typing import ClassVar
@@ -29,6 +29,7 @@ __all__ = [
     "Scenario",
     "TriedRecipe",
     "command_of",
+    "mended",
     "plan_of",
     "probe_row",
 ]
@@ -208,6 +209,17 @@ def command_of(base: str, recipe: Mapping[str, object], save: str) -> str:
     words = [f"zoo finetune {quote(base)} --data {quote(str(recipe['data']))}"]
     words += in_words({name: value for name, value in recipe.items() if name != "data"})
     return " ".join([*words, f"--save {quote(save)}"])
+
+
+def mended(plan: AdvicePlan, base: str, table: str, root: str) -> AdvicePlan:
+    """The same with a recipe and a command for a ``table`` that keeps together what is the same: of
+    splits that leak a figure says nothing.
+    """
+    if plan.refused:
+        return plan
+    recipe = {**plan.recipe, "data": table, "root": root, "group_by": "group"}
+    save = plan.command.rpartition(" --save ")[2]
+    return replace(plan, recipe=recipe, command=command_of(base, recipe, save))
 
 
 def _refused(alone: Sequence[str]) -> str:

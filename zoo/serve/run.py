@@ -138,6 +138,8 @@ class Server(uvicorn.Server):
         for connection in [*self.server_state.connections]:
             if connection.transport:
                 connection.transport.abort()
+        # Here: what comes after it is not done by a worker, which the signal ends at once.
+        await run_sync(_try, self.hub.accounts.downloads.settle)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer until told to end."""
@@ -150,7 +152,6 @@ class Server(uvicorn.Server):
             for thread in self._threads:
                 with suppress(RuntimeError):  # it was never started
                     thread.join(END_SECONDS)
-            _try(self.hub.accounts.downloads.settle)
             self.hub.close()
 
     def _settle(self) -> None:

@@ -25,7 +25,6 @@ from zoo.errors import Corrupt
 from zoo.serve.hub.ask import Ask
 from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages import audit as audit_page
-from zoo.serve.pages import hooks as hooks_page
 from zoo.serve.pages import people as people_page
 from zoo.serve.pages import pruning, storage
 from zoo.serve.pages.later import Later
@@ -323,7 +322,7 @@ def test_webhooks_and_their_tries(
     assert (own["path"], own["private"]) == ("team/net", False), "others' are not shown"
     assert "unknown webhook" in team.error(
         "/-/namespaces/team", do="remove-hook", id=made.id).lower()  # fmt: skip
-    monkeypatch.setattr(hooks_page, "MOST", 1)
+    monkeypatch.setattr("zoo.serve.hub.hooks.MOST", 1)
     again = {"do": "add-hook", "url": "https://ci.lab.org/"}
     assert "already" in team.error("/-/access/team/net", **again)
     team.did("/-/namespaces/team", do="remove-hook", id=own["id"])

@@ -15,12 +15,13 @@ __all__ = ["ABSENT", "ELSEWHERE"]
 
 WRITES = (
     *(("POST", f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}")
-      for rest in ("super-squash/{revision}", "duplicate", "lfs-files/duplicate")),
+      for rest in ("super-squash/{revision}", "lfs-files/duplicate")),
     *((method, f"/api/{kind}/{{namespace}}/{{name}}/{rest}")
       for kind in ("datasets", "spaces", "kernels")
       for method, rest in (
           ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"), ("POST", "tag/{tag}"),
           ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"), ("POST", "commit/{revision}"),
+          ("POST", "duplicate"),
       )),
     ("POST", "/{kind}/{namespace}/{name}.git/info/lfs/objects/batch"),
 )  # fmt: skip

@@ -141,7 +141,7 @@ def create_hook(ask: Ask) -> Answer:
 
 def change_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
     """Tell another address, or of something else."""
-    hook, wanted = _found(ask, id), ask.call.read(HookChange)
+    wanted, hook = ask.call.read(HookChange), _found(ask, id)
     path = wanted.path(ask)
 
     def change() -> Webhook:

@@ -205,8 +205,11 @@ def chosen(ask: Ask, usual: Iterable[str]) -> Iterable[str]:
 
 
 def model_info(ask: Ask, revision: str = "") -> Answer:
-    """What is told of a repository at a revision; of an empty one at none, that it is there."""
-    if not revision and not ask.hub.history.versions(ask.repo) and ask.hub.exists(ask.repo):
+    """What is told of a repository at a revision; of an empty one, that it is there, unless its
+    commit is asked for.
+    """
+    commitless = not revision or "sha" not in chosen(ask, USUAL)
+    if commitless and ask.is_empty(revision or MAIN):
         return json_answer(_empty(ask))
     commit = ask.commit(revision or MAIN)
     view = ask.view(commit)

@@ -23,9 +23,11 @@ __all__ = [
     "Settings",
     "change_settings",
     "check_made",
+    "check_new_name",
     "create",
     "delete",
     "move",
+    "repo_path",
 ]
 
 Kind = Literal["model", "dataset", "space", "kernel"]
@@ -44,7 +46,7 @@ class RepoName(msgspec.Struct):
         Raises:
             Refused: It can be none.
         """
-        return _path(f"{self.organization or ask.actor.name}/{self.name}", self.type)
+        return repo_path(f"{self.organization or ask.actor.name}/{self.name}", self.type)
 
 
 class NewRepo(RepoName):
@@ -80,7 +82,7 @@ def create(ask: Ask) -> Answer:
     with ask.hub.changing():
         if ask.hub.exists(path):
             raise Refused("Conflict", f"there is a repository {path} already", data=said)
-        _check_free(ask, path)
+        check_new_name(ask, path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
         ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
@@ -106,7 +108,7 @@ def delete(ask: Ask) -> Answer:
 def move(ask: Ask) -> Answer:
     """Give a repository another name, to which the old one leads from then on."""
     wanted = ask.call.read(Move)
-    old, new = (_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
+    old, new = (repo_path(text, wanted.type) for text in (wanted.from_repo, wanted.to_repo))
     with ask.hub.changing():
         _move(ask, old, new)
     return json_answer({"url": f"{ask.call.base}/{new}"})
@@ -121,7 +123,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
     if new == old or (ask.hub.exists(new) and not begun):
         raise Refused("Conflict", f"there is a repository {new} already")
     try:
-        _check_free(ask, new)
+        check_new_name(ask, new)
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
@@ -155,7 +157,12 @@ def change_settings(ask: Ask) -> Answer:
     return json_answer({"visibility": level} if level else {})
 
 
-def _path(text: str, kind: Kind | None) -> str:
+def repo_path(text: str, kind: Kind | None) -> str:
+    """A repository that a client names.
+
+    Raises:
+        Refused: It can be none.
+    """
     if kind not in (None, "model"):
         raise Refused("NotImplemented", f"there are no {kind}s here, only models")
     namespace, _, name = text.partition("/")
@@ -165,8 +172,12 @@ def _path(text: str, kind: Kind | None) -> str:
         raise Refused("BadRequest", f"'{text}' cannot be a repository") from None
 
 
-def _check_free(ask: Ask, path: str) -> None:
-    """See that a new name can be told from others everywhere, those included that are empty."""
+def check_new_name(ask: Ask, path: str) -> None:
+    """See that a new name can be told from others everywhere, those included that are empty.
+
+    Raises:
+        Refused: It cannot.
+    """
     try:
         ask.hub.workspace.names.check_free(Reference.parse(path))
         check_made(ask, path)

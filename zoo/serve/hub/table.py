@@ -8,6 +8,7 @@ from zoo.serve.hub import (
     branches,
     commit,
     device,
+    duplicates,
     exchange,
     files,
     headers,
@@ -83,6 +84,10 @@ HUB: tuple[Route[Hub], ...] = (
         summary="nothing is kept of it",
     ),
     Route(
+        method="POST", path="/v1/telemetry", scope="open", handler=account.transfer,
+        summary="nothing is kept of it",
+    ),
+    Route(
         method="GET", path="/zoo/v1/audit", scope="admin", handler=watching.audit,
         query=("since", "who", "name", "after", "limit"),
         errors=("NoToken", "Forbidden"), summary="who changed what, and what was refused",
@@ -127,6 +132,11 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="POST", path="/api/repos/move", scope="account", handler=repos.move, body=repos.Move,
         errors=(*BODY, *WRITE, "Conflict"), summary="give a repository another name",
+    ),
+    Route(
+        method="POST", path=f"{MODEL}/duplicate", scope="read", handler=duplicates.duplicate,
+        body=duplicates.Duplicate, errors=(*BODY, *WRITE, "Conflict", "EntryNotFound", "Busy"),
+        summary="make another repository of what it has",
     ),
     Route(
         method="PUT", path=f"{MODEL}/settings", scope="share", handler=repos.change_settings,

@@ -28,12 +28,14 @@ from zoo.store import Store
 from zoo.store.capabilities import folders, present
 from zoo.store.refs import entry_name
 
-__all__ = ["ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
+__all__ = ["DUPLICATE", "ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
 SENT = "commit"
 """Why a name moved to files that a client of the hub has sent."""
+DUPLICATE = "duplicate"
+"""Why a name is made that has what one of another repository had."""
 BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
 DEEPEST = 64
 """Branches of branches: a log is somebody's text, and may lead in a circle."""
@@ -219,7 +221,7 @@ class History:
         for entry in self._store.history(ref)[:number]:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 first = self._begun(replace(ref, tag=begun[1]), int(begun[2]), deep + 1)
-            elif deleted and entry.why == SENT:
+            elif deleted and entry.why in (SENT, DUPLICATE):
                 first = None  # another branch that is called so
             first, deleted = first or entry.when or EPOCH, entry.deleted
         return first
@@ -237,7 +239,7 @@ class History:
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
-            elif deleted and entry.why == SENT:
+            elif deleted and entry.why in (SENT, DUPLICATE):
                 commits = []  # another branch that is called so
             deleted = entry.deleted
             if commits and entry.manifest == commits[-1].manifest:

@@ -1,0 +1,107 @@
+"""Duplicates: another repository with the branches and tags of one, as they are now.
+
+What they lead to is there already, so nothing is copied; what they led to before is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import msgspec
+
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.domain.snapshot import Snapshot
+from zoo.errors import ZooError
+from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.errors import Refused
+from zoo.serve.hub.adoption import adopt_later
+from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.quota import check_fits
+from zoo.serve.hub.repos import check_new_name, repo_path
+from zoo.serve.keep.history import DUPLICATE, Version
+from zoo.serve.who.may import Level
+from zoo.serve.who.rules import is_wider
+
+__all__ = ["Duplicate", "duplicate"]
+
+
+class Duplicate(msgspec.Struct):
+    """The repository that is to be made."""
+
+    repository: str
+    visibility: Level | None = None
+
+
+def duplicate(ask: Ask) -> Answer:
+    """Make a repository of what another one has now. It is shown to no more than that one, unless
+    who owns it says so.
+
+    Raises:
+        Refused: There is one already, or who asks may not make it, or it has no room.
+    """
+    if not ask.hub.exists(ask.repo):
+        raise ask.no_repo()
+    wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
+    new = repo_path(wanted.repository, None)
+    said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
+    if not ask.may("write", new):
+        raise ask.forbidden("write", new)
+    with ask.hub.changing():
+        if not ask.hub.exists(ask.repo):
+            raise ask.no_repo()
+        if ask.hub.exists(new):
+            raise Refused("Conflict", f"there is a repository {new} already", data=said)
+        check_new_name(ask, new)
+        versions = ask.hub.history.versions(ask.repo)
+        for each in versions:
+            ask.check_here(each.entry.manifest)
+        check_fits(ask, _objects(ask, versions), new)
+        _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
+        ask.hub.accounts.repos.add(new, ask.hub.history.emptied(new))
+        _make(ask, new, versions)
+    return json_answer({**said, "filesCopyPending": False})
+
+
+def _objects(ask: Ask, versions: Sequence[Version]) -> Iterator[tuple[Digest, int]]:
+    for each in versions:
+        yield from ask.hub.files.document(each.entry.manifest).objects()
+
+
+def _set_level(ask: Ask, new: str, wanted: Level | None) -> None:
+    accounts, level = ask.hub.accounts, wanted
+    if wanted != "private" and not (wanted and ask.may("share", new)):
+        wider = is_wider(accounts.rules(), new, ask.repo)
+        level = ask.rules.access(ask.repo).level if wider else None
+    if level:
+        accounts.set_level(new, level=level)
+
+
+def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
+    """Give the repository its branches and tags, or none of them."""
+    hub, made = ask.hub, list[Version]()
+    try:
+        for each in versions:
+            namespace, _, name = new.partition("/")
+            ref = Reference(namespace, name, each.ref.tag)
+            entry = hub.workspace.move(ref, each.entry.manifest, DUPLICATE)
+            made.append(Version(ref=ref, entry=entry))
+            if each.entry.deprecated:
+                entry = hub.workspace.deprecate(ref, each.entry.deprecated)
+            if each.fixed:
+                entry = hub.workspace.protect(ref, on=True)
+            made[-1] = replace(made[-1], entry=entry)
+    except BaseException:
+        for version in made:
+            with suppress(ZooError):  # whoever asks for it sees what is there
+                hub.workspace.protect(version.ref, on=False)
+                hub.workspace.delete(version.ref)
+        hub.accounts.repos.remove(new)
+        raise
+    for version in made:
+        hub.tell("name made", version.ref, version.entry)
+        document = hub.files.document(version.entry.manifest)
+        if isinstance(document, Snapshot):
+            adopt_later(hub, ask.actor, version.ref, version.entry.manifest, document)
