@@ -109,7 +109,8 @@ class Workers:
 
 def _context(device: torch.device) -> BaseContext | None:
     """See `STARTED`; one that has used a card may also read what is not for it."""
-    method = STARTED.get("cuda" if torch.cuda.is_initialized() else device.type)
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    method = STARTED.get("cuda" if used else device.type)
     if method not in get_all_start_methods():  # not on Windows
         return None
     context = get_context(method)
