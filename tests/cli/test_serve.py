@@ -36,6 +36,14 @@ def plain(text: str) -> str:
     return masked(re.sub(r"\b\w{8}\b(?= (?:ann|is)|  ann)", "ID", TOKEN.sub("TOKEN", text)))
 
 
+def test_the_readme_shows_what_the_page_does() -> None:
+    """README.md has two of its blocks, word for word; what follows runs those of the page."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    mark = f"<!-- run by: tests/cli/{Path(__file__).name} -->\n"
+    blocks = re.findall(rf"{mark}(```console\n.*?```)", readme, re.DOTALL)
+    assert [block in PAGE for block in blocks] == [True, True]
+
+
 def test_accounts_tokens_and_access_are_as_the_page_says(toy: Run) -> None:
     def typed(line: str) -> str:
         said = toy(*shlex.split(line)[1:])
