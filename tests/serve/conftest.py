@@ -90,8 +90,10 @@ def no_secret_is_kept(
     watch: leaks.Leaks, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """Those that the tests of a file share have their folders until now."""
+    root = tmp_path_factory.getbasetemp()
+    before = {*root.iterdir()}
     yield
-    watch.search_files([tmp_path_factory.getbasetemp()], _is_of_client)
+    watch.search_files({*root.iterdir()} - before, _is_of_client)
     found, watch.found = watch.found, []
     assert found == []
 

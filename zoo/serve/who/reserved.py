@@ -11,7 +11,7 @@ __all__ = ["ADDRESSES", "NOT_CHOSEN", "check_free"]
 ADDRESSES = frozenset({
     "-", "api", "compare", "compare.json", "datasets", "healthz", "index.json", "kernels", "lfs",
     "metrics", "models", "oauth", "readyz", "refs", "runs", "runs.json", "settings", "sign-in",
-    "sign-out", "spaces", "static", "xet", "zoo",
+    "sign-out", "spaces", "static", "v1", "xet", "zoo",
 })  # fmt: skip
 """With what addresses begin, here or on the hub; a test compares them with the routes."""
 NOT_CHOSEN = ADDRESSES | {"admin", "hf", "root", "timm", "torchvision", "transformers"}
