@@ -61,6 +61,9 @@ def test_a_stock_client_makes_changes_and_deletes_them(api: HfApi, served: Serve
         disabled=False,
     )  # fmt: skip
     assert api.list_webhooks() == [made] == [api.get_webhook(made.id)]
+    for path in ("", f"/{made.id}"):  # each has the secret
+        got = served.ask(f"/api/settings/webhooks{path}", token=str(api.token))
+        assert (got.status, got.headers["cache-control"]) == (200, "no-store")
     assert api.disable_webhook(made.id).disabled
     assert served.accounts.webhooks.all()[0].disabled
     assert not api.enable_webhook(made.id).disabled

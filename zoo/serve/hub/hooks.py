@@ -5,6 +5,7 @@ may, by a token for all that they may: what is made would outlast one for less.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -121,7 +122,7 @@ def _check_room(ask: Ask, path: str) -> None:
 def list_hooks(ask: Ask) -> Answer:
     """Those of what who asks owns."""
     ask.check_unlimited()
-    return json_answer([_told(ask, each) for each in _owned(ask)])
+    return _secret([_told(ask, each) for each in _owned(ask)])
 
 
 def show_hook(ask: Ask, id: str) -> Answer:  # noqa: A002 - as the path has it
@@ -198,7 +199,13 @@ def _done(what: Callable[[], Webhook]) -> Webhook:
 
 
 def _answer(ask: Ask, hook: Webhook) -> Answer:
-    return json_answer({"webhook": _told(ask, hook)})
+    return _secret({"webhook": _told(ask, hook)})
+
+
+def _secret(told: object) -> Answer:
+    """What nobody on the way is to keep."""
+    answer = json_answer(told)
+    return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})
 
 
 def _told(ask: Ask, hook: Webhook) -> Json:
