@@ -15,12 +15,13 @@ from zoo.domain.quantity import read_bytes
 from zoo.domain.words import plural
 from zoo.errors import ZooError
 from zoo.serve.watch.logs import FORMATS, Format
-from zoo.serve.who.may import LEVELS, PURPOSES, ROLES
+from zoo.serve.who.may import LEVELS, ROLES
 from zoo_cli.command import command, flag, group, open_accounts, open_zoo
 from zoo_cli.output import note, print_json, table
 from zoo_cli.serve_sso import publisher, sso
 from zoo_cli.serve_watch import audit, backup, check, quota
 from zoo_cli.serve_webhooks import webhook
+from zoo_cli.token_options import token_options
 
 if TYPE_CHECKING:
     from zoo.serve.who.accounts import Accounts, Token
@@ -291,21 +292,7 @@ def token_ls(as_json: bool) -> None:
 
 @command("create", of=token)
 @click.argument("account")
-@click.option("--name", default="token", help="What you call it.")
-@click.option(
-    "--for",
-    "purpose",
-    type=click.Choice(PURPOSES),
-    default="read",
-    help="append: to read, and add files; write: all that ACCOUNT may.",
-)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="NAME",
-    help="For this namespace or name, and what is public; several times for more.",
-)
-@click.option("--days", type=click.IntRange(1, 36500), help="It expires after so many.")
+@token_options("ACCOUNT")
 def token_create(
     account: str, name: str, purpose: str, only: tuple[str, ...], days: int | None, as_json: bool
 ) -> None:

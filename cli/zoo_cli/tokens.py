@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from zoo.serve.who.may import PURPOSES
 from zoo_cli.command import command, group
 from zoo_cli.output import note, print_json, table
+from zoo_cli.token_options import token_options
 
 __all__ = ["token"]
 
@@ -55,21 +55,7 @@ def token_ls(url: str, as_json: bool) -> None:
 
 @command("create", of=token)
 @click.argument("url")
-@click.option("--name", default="token", help="What you call it.")
-@click.option(
-    "--for",
-    "purpose",
-    type=click.Choice(PURPOSES),
-    default="read",
-    help="append: to read, and add files; write: all that you may.",
-)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="NAME",
-    help="For this namespace or name, and what is public; several times for more.",
-)
-@click.option("--days", type=click.IntRange(1, 36500), help="It expires after so many.")
+@token_options("you")
 def token_create(
     url: str, name: str, purpose: str, only: tuple[str, ...], days: int | None, as_json: bool
 ) -> None:

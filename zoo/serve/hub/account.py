@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.serve.http.answer import Answer, json_answer, text_answer
 from zoo.serve.hub.ask import Ask
 
-__all__ = ["agent_harnesses", "front", "health", "telemetry", "transfer", "whoami"]
+__all__ = ["agent_harnesses", "front", "health", "telemetry", "whoami"]
 
 
 def whoami(ask: Ask) -> Answer:
@@ -34,14 +34,9 @@ def agent_harnesses(_: Ask) -> Answer:
     return json_answer({"standardEnvVars": [], "harnesses": {}})
 
 
-def telemetry(_: Ask, path: str) -> Answer:
-    """Nothing is kept of it."""
-    del path
-    return Answer()
-
-
-def transfer(_: Ask) -> Answer:
+def telemetry(_: Ask, path: str = "") -> Answer:
     """Nothing is kept of it; without an answer, clients warn."""
+    del path
     return Answer()
 
 

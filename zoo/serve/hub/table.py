@@ -84,7 +84,7 @@ HUB: tuple[Route[Hub], ...] = (
         summary="nothing is kept of it",
     ),
     Route(
-        method="POST", path="/v1/telemetry", scope="open", handler=account.transfer,
+        method="POST", path="/v1/telemetry", scope="open", handler=account.telemetry,
         summary="nothing is kept of it",
     ),
     Route(
