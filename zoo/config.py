@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _AUTHOR = ContextVar("author", default="")
+_WORKERS: ContextVar[int | None] = ContextVar("workers", default=None)
 
 
 def home() -> Path | None:
@@ -115,25 +116,21 @@ def cache_bytes() -> int:
 
 
 def most_workers(usual: int) -> int:
-    """Processes that read images for one that trains, at most: ``ZOO_WORKERS``, else ``usual``."""
-    return max(_number("ZOO_WORKERS", usual), 0)
+    """Processes that read images for one that trains, at most: what `reading_by` says, else
+    ``ZOO_WORKERS``, else ``usual``.
+    """
+    count = _WORKERS.get()
+    return max(_number("ZOO_WORKERS", usual), 0) if count is None else count
 
 
 @contextmanager
 def reading_by(count: int | None) -> Iterator[None]:
-    """Have at most so many processes read images, for this one and those that it starts meanwhile;
-    None: as it is.
-    """
-    before = os.environ.get("ZOO_WORKERS")
-    if count is not None:
-        os.environ["ZOO_WORKERS"] = str(count)
+    """Have at most so many processes read images for this thread; None: as it is."""
+    token = _WORKERS.set(_WORKERS.get() if count is None else count)
     try:
         yield
     finally:
-        if count is not None:
-            os.environ.pop("ZOO_WORKERS", None)  # another thread may have done so
-        if before is not None:
-            os.environ["ZOO_WORKERS"] = before
+        _WORKERS.reset(token)
 
 
 def processes() -> int:

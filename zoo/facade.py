@@ -2150,7 +2150,8 @@ class Zoo:
         with config.reading_by(workers):
             if launch is not None:
                 words = ("finetune", base, "--save", save, *_words(**how))
-                return self._launch(words, launch, how.get("log", ()), recipe)
+                read = () if workers is None else ("--workers", workers)
+                return self._launch((*words, *read), launch, how.get("log", ()), recipe)
             self._begin(base, recipe.data)
             from zoo.finetune.run import finetune
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import zoo
 from zoo import config
 from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
+from zoo.finetune.features.ahead import ahead
 
 TUNE = ("finetune", NET, "--image-size", 32, "--strategy", "partial", "--epochs", 1,
         "--augment", "light", "--quiet", "--save", "team/a")  # fmt: skip
@@ -57,14 +60,33 @@ def test_it_goes_before_the_environment(
     assert os.environ["ZOO_WORKERS"] == "0"
 
 
-def test_two_threads_may_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_thread_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what reads ahead of a thread has that thread's."""
     monkeypatch.setenv("ZOO_WORKERS", "3")
-    monkeypatch.delenv("ZOO_WORKERS")  # it is deleted again in the end
-    one, other = config.reading_by(1), config.reading_by(2)
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    other.__exit__(None, None, None)
+    both = Barrier(2)
+
+    def read(count: int | None) -> list[int]:
+        with config.reading_by(count):
+            both.wait(10)  # until the other one has said its own, too
+            return [*ahead(config.most_workers(9) for _ in range(5))]
+
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(read, (1, None))
+    assert (set(one), set(other)) == ({1}, {3})
+    assert config.most_workers(9) == 3
+
+
+def test_processes_that_are_launched_have_it(
+    small: Run, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def launch(self: zoo.Zoo, words: tuple[object, ...], *how: object) -> None:
+        asked.append(words)
+
+    monkeypatch.setattr(zoo.Zoo, "_launch", launch)
+    zoo.open().finetune(NET, few, "team/a", launch=2, workers=0)
+    assert asked[0][-2:] == ("--workers", 0)
 
 
 def test_a_run_that_is_resumed_takes_it(small: Run) -> None:
