@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from zoo.domain.benched import Benched
     from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
+    from zoo.domain.digest import Digest
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import FieldFilters
@@ -470,6 +471,12 @@ class Zoo:
 
         return architectures(self.workspace, pattern)
 
+    def known_data(self, pattern: str = "*") -> set[str]:
+        """Names of data that a checkpoint here was trained or evaluated on, and that fit
+        ``pattern``.
+        """
+        return self.workspace.registry.known_data(pattern)
+
     def show(self, name: str) -> Details:
         """All that is known of a checkpoint here, at a remote, or in a catalog.
 
@@ -504,6 +511,10 @@ class Zoo:
         from zoo.lookup.lineage import lineage
 
         return lineage(self.workspace, name)
+
+    def derived_from(self, manifest: Digest) -> tuple[str, ...]:
+        """Names of the checkpoints that have this one as a parent, sorted."""
+        return self.workspace.registry.heirs(manifest)
 
     def diff(self, one: str, other: str) -> Diff:
         """What changes from one checkpoint to another, unit by unit and in what is recorded."""

@@ -88,7 +88,7 @@ def _architectures(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]
 
 
 def _data(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
-    return zoo.workspace.registry.known_data(f"{incomplete}*")
+    return zoo.known_data(f"{incomplete}*")
 
 
 def _words(*words: str) -> Find:

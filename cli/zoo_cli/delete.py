@@ -226,7 +226,7 @@ def prune(
     if not as_json:
         _show(plan, keep, grace, every=every)
         if not remote:
-            _tell_heirs(zoo, plan)
+            _tell_derived(zoo, plan)
     if plan.doomed and agreed("delete?", dry_run=dry_run, yes=yes, as_json=as_json):
         plan = zoo.prune(plan, remote, **days, cache_days=caches)
         done = True
@@ -263,10 +263,10 @@ def _show(plan: PrunePlan, keep: float, grace: float, *, every: bool) -> None:
         note(f"{kept} kept: a name pointed there in the last {keep:g} days (--keep 0 keeps none)")
 
 
-def _tell_heirs(zoo: Zoo, plan: PrunePlan) -> None:
+def _tell_derived(zoo: Zoo, plan: PrunePlan) -> None:
     """Which names derive from what goes."""
     for each in plan.checkpoints:
-        if names := zoo.workspace.registry.heirs(each.manifest):
+        if names := zoo.derived_from(each.manifest):
             what = each.names[0] if each.names else each.manifest.short
             derive = "derives" if len(names) == 1 else "derive"
             note(
