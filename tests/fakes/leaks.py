@@ -20,6 +20,7 @@ from zoo.serve.who.tokens import TOKEN, Secret, read_secret
 __all__ = ["Leaks", "watching"]
 
 WORD = re.compile(rb"[\w-]{40,}")
+DIGESTS = re.compile(rb"[0-9a-f]+")  # no secret is of these only, and most long words are
 LENGTHS = (40, 43)
 """Characters of the secret part of a token, and of what `secrets.token_urlsafe` gives for 32 bytes:
 sessions, codes of programs that wait to be let in, links."""
@@ -54,6 +55,7 @@ class Leaks(logging.Handler):
         if any(read_secret(match[0]) for match in TOKEN.finditer(text)) or any(
             word[at : at + length] in self.made
             for word in WORD.findall(data)
+            if not DIGESTS.fullmatch(word)
             for length in LENGTHS
             for at in range(len(word) - length + 1)
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,10 +15,12 @@ from fakes import served as servers
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.served import CONFIG, Served, serving, with_files
 from fakes.trained import trained  # noqa: F401 - a fixture of the pages
+from sqlalchemy import Engine
 
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.serve.hub import webhooks
+from zoo.serve.who import open as opening
 from zoo.workspace import Workspace
 
 
@@ -63,6 +66,24 @@ def webhooks_by_hand() -> Iterator[None]:
     """No server here tells webhooks by itself, not even once while a test begins."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(webhooks, "LOOK_SECONDS", 3600.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="package")
+def accounts_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The steps by which a new database of accounts is made are taken once: they are half of what
+    it takes to start a server here.
+    """
+    made, really = tmp_path_factory.mktemp("accounts") / opening.FILE, opening.open_file
+    really(made).dispose()
+
+    def open_file(path: Path) -> Engine:
+        if not path.exists():
+            shutil.copy(made, path)
+        return really(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "open_file", open_file)
         yield
 
 

@@ -94,10 +94,11 @@ class Router(Generic[S]):
     def __init__(self, routes: Sequence[Route[S]]) -> None:
         self.routes = routes
         # What a path may be for: those that begin as it does, and those that begin with a field.
-        self._others = [each for each in routes if FIELD.match(each.path, 1)]
+        firsts = ["" if FIELD.match(each.path, 1) else _first(each.path) for each in routes]
+        self._others = [each for each, first in zip(routes, firsts, strict=True) if not first]
         self._beginning = {
-            first: [each for each in routes if each in self._others or _first(each.path) == first]
-            for first in {_first(each.path) for each in routes}
+            first: [each for each, its in zip(routes, firsts, strict=True) if its in ("", first)]
+            for first in {*firsts}
         }
 
     def find(self, call: Call) -> tuple[Route[S], Mapping[str, str]]:
