@@ -14,13 +14,14 @@ from typing import Any
 
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.reference import Reference
 from zoo.serve.http.guard import Address
 from zoo.serve.run import Server
 from zoo.serve.who.accounts import Accounts
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 
-__all__ = ["CONFIG", "Got", "Served", "ask", "commit", "serving", "with_files"]
+__all__ = ["CONFIG", "Got", "Served", "ask", "commit", "serving", "waited", "with_files"]
 
 
 CONFIG = b'{"architecture": "toynet", "architectures": ["Toy"], "model_type": "toy"}'
@@ -128,6 +129,18 @@ class Served:
     ) -> Got:
         """Send one request, its path as it stands here; headers are written with underscores."""
         return ask(self.url, path, method, token=token, body=body, **headers)
+
+
+def waited(served: Served, repo: str, seconds: float = 60) -> Manifest:
+    """The checkpoint that a name has, once it has one that is found."""
+    workspace = served.server.hub.workspace
+    until = time.monotonic() + seconds
+    while True:
+        digest = workspace.registry.ref(Reference.parse(repo))
+        if digest or time.monotonic() > until:
+            assert digest == workspace.names.resolve(repo)[1]
+            return workspace.store.manifest(digest)
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -15,13 +15,13 @@ import torch
 from fakes.adapters import adapted
 from fakes.hub_zoo import make_zoo, repository
 from fakes.program import zoo as program
-from fakes.served import Served, serving
+from fakes.served import Served, serving, waited
 from huggingface_hub import CommitOperationAdd, HfApi, close_session, constants
 from safetensors.torch import load, save, save_file
 
 import zoo
 from zoo.domain.adapter import MERGED_FILE, without_adapter
-from zoo.domain.manifest import FOUND, Manifest, Parent
+from zoo.domain.manifest import FOUND, Parent
 from zoo.domain.query import Query
 from zoo.domain.reference import Reference
 from zoo.errors import NoCheckpoint, Unsupported
@@ -66,18 +66,6 @@ def send(served: Served, repo: str, files: Mapping[str, bytes]) -> HfApi:
     adds = [CommitOperationAdd(path, data) for path, data in files.items()]
     api.create_commit(repo, adds, commit_message="add")
     return api
-
-
-def waited(served: Served, repo: str, seconds: float = 60) -> Manifest:
-    """The checkpoint that a name has, once it has one that is found."""
-    workspace = served.server.hub.workspace
-    until = time.monotonic() + seconds
-    while True:
-        digest = workspace.registry.ref(Reference.parse(repo))
-        if digest or time.monotonic() > until:
-            assert digest == workspace.names.resolve(repo)[1]
-            return workspace.store.manifest(digest)
-        time.sleep(0.05)
 
 
 def test_a_fine_tune_is_found_with_its_parent(

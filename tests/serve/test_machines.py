@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+import torch
 from blake3 import blake3
 from fakes.at_once import commit_at_once
 from fakes.checkpoints import add_checkpoint, assert_sound, tensors
@@ -33,9 +34,10 @@ from fakes.postgres import Server as Postgres
 from fakes.postgres import programs
 from fakes.program import zoo as program
 from fakes.s3_front import KEY_ID, SECRET
-from fakes.served import Got, Served, ask, commit, serving
+from fakes.served import Got, Served, ask, commit, serving, waited
 from fakes.signing_keys import make_key
 from huggingface_hub import CommitOperationAdd, HfApi
+from safetensors.torch import load, save
 
 import zoo
 from zoo.contracts import Backend
@@ -56,6 +58,7 @@ from zoo.store.listing import name_of
 from zoo.store.prune import execute, plan
 from zoo.store.verify import verify
 from zoo.testing.remotes import AT_ONCE
+from zoo.transfer.repack import repack
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
 
@@ -730,3 +733,48 @@ def test_a_network_that_one_takes_becomes_a_checkpoint_for_all(
             time.sleep(0.5)
         assert manifest.backbone.architecture == "test_resnet"
     assert HfApi(endpoint=two.url, token=token).model_info("ann/mine").sha == before
+
+
+def nudged(files: Mapping[str, bytes], seed: int) -> Mapping[str, bytes]:
+    """As a fine-tune of everything leaves a network: all weights are a little different."""
+    torch.manual_seed(seed)
+    state = load(files["model.safetensors"])
+    for value in state.values():
+        if value.is_floating_point():
+            value += 1e-4 * value.abs() * torch.randn_like(value)
+    return {**files, "model.safetensors": save(state, {"format": "pt"})}
+
+
+@pytest.mark.long
+def test_a_bucket_that_was_repacked_is_served_as_before(fleet: Fleet) -> None:
+    """Files that clients sent as they were are differences from each other then, and come back to
+    the byte, whole and in part, at each machine; also once what they differ from has no name.
+    """
+    base, store = repository(7), connect(fleet.store)
+    sent = {"based": base, "tuned": nudged(base, 1), "again": nudged(base, 2)}
+    for (name, files), at in zip(sent.items(), (fleet.one, fleet.two, fleet.one), strict=True):
+        adds = [CommitOperationAdd(path, data) for path, data in files.items()]
+        HfApi(at.url, token=fleet.token).create_commit(fleet.make(name), adds, commit_message="add")
+        waited(at, f"ann/{name}")
+    done = repack(store)
+    assert {name for pair in done.pairs for name in pair.names} == {"ann/tuned", "ann/again"}
+    assert done.bytes_after < 0.8 * done.bytes_before
+
+    def come_back(*names: str) -> None:
+        for at in (fleet.one, fleet.two):
+            shutil.rmtree(at.root / "objects")  # what is kept of the bucket here
+            for name in names:
+                sha = head(at, f"ann/{name}", fleet.token)
+                path = f"/ann/{name}/resolve/{sha}/model.safetensors"
+                whole = sent[name]["model.safetensors"]
+                assert at.ask(path, token=fleet.token).body == whole
+                got = at.ask(path, token=fleet.token, Range="bytes=5000-250000")
+                assert (got.status, got.body) == (206, whole[5000:250001])
+
+    come_back(*sent)
+    assert verify(store).damages == ()
+    body = json.dumps({"name": "based", "organization": "ann"}).encode()
+    assert fleet.one.ask("/api/repos/delete", "DELETE", token=fleet.token, body=body).status == 200
+    execute(store, plan(store, keep=AT_ONCE, grace=AT_ONCE), keep=AT_ONCE, grace=AT_ONCE)
+    come_back("tuned", "again")
+    assert verify(store).damages == ()
