@@ -155,6 +155,7 @@ def test_an_export_of_it_is_imported(small: Run, workspace: Workspace) -> None:
         assert [each["ref"] for each in shown["parents"]] == ["team/soup"] * (name == "tuned")
 
 
+@pytest.mark.long
 def test_adapters_are_merged_first(small: Run, few: Path) -> None:
     tune = ("finetune", NET, "--data", few, "--strategy", "lora", "--image-size", 32)
     more = ("--at", "layer3,layer4", "--epochs", 1, "--batch-size", 8, "--validation-share", 0)

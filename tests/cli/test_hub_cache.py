@@ -90,6 +90,7 @@ def test_weights_are_linked_and_not_fetched(
     assert not fetched
 
 
+@pytest.mark.long
 def test_a_tag_is_the_revision_of_that_name(
     toy: Run, team: Served, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_what_nobody_has_kept_is_stated(empty: Run) -> None:
     assert options(empty, "team/runs") == {"num_classes": 3, "image_size": [64, 64]}
 
 
+@pytest.mark.long
 def test_what_is_here_tells_how_the_same_weights_are_built(empty: Run) -> None:
     """The plan says what the import does, and both say what else is needed."""
     Path("runs").mkdir()

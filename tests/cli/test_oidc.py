@@ -93,6 +93,7 @@ def test_a_job_waits_while_its_issuer_is_away(
     assert pauses == [2.0, 4.0, 2.0, 4.0, 8.0, 0.0]
 
 
+@pytest.mark.long
 def test_a_push_that_takes_longer_than_its_token(
     team: Served, issuer: OidcProvider, toy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def by_openvino(path: Path, batch: Tensor) -> tuple[Any, str]:
 PLAIN = {"onnx": by_onnxruntime, "openvino": by_openvino, "pt2": by_torch}
 
 
+@pytest.mark.long
 def test_without_images_it_is_compared_on_noise(small: Run) -> None:
     said = small("export", SMALL, "made", "--format", "pt2").done()
     assert "compared on 16 images of noise" in said.err
@@ -144,6 +145,7 @@ def test_without_images_it_is_compared_on_noise(small: Run) -> None:
     )
 
 
+@pytest.mark.long
 def test_what_computes_something_else_is_not_kept(
     small: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +164,7 @@ def test_what_computes_something_else_is_not_kept(
     assert not [*Path().glob(".zoo-export-*")]
 
 
+@pytest.mark.long
 def test_batches_are_compared_too(small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that is right for one image and wrong for several is none."""
     read = convert.READ["pt2"]

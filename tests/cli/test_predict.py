@@ -231,6 +231,7 @@ def test_what_is_of_tables_needs_one(small: Run, photos: Path) -> None:
     assert not Path("p.csv").exists()
 
 
+@pytest.mark.long
 def test_views_of_images_are_averaged(small: Run, photos: Path) -> None:
     alone = small("predict", NET, photos / "0", "--tta", 4, "--json").json
     small("predict", NET, photos / "0", "--tta", 4, "--out", "p.csv").refused("1 of 12")

@@ -72,6 +72,7 @@ def ask(
         return got.status, {k.lower(): v for k, v in got.getheaders()}, got.read().decode()
 
 
+@pytest.mark.long
 def test_it_opens_to_one_browser_and_to_nobody_else(root: Path, link: str) -> None:
     port, target = urlsplit(link).port, f"/-/open?{urlsplit(link).query}"
     assert link.startswith(f"http://127.0.0.1:{port}/-/open?key=")
@@ -109,6 +110,7 @@ def test_it_opens_to_one_browser_and_to_nobody_else(root: Path, link: str) -> No
     assert not (root / "accounts.db").exists()
 
 
+@pytest.mark.long
 def test_accounts_of_the_zoo_do_not_count(root: Path, link: str) -> None:
     with closing(Workspace(root)) as workspace, closing(Accounts.of(workspace)) as accounts:
         accounts.add("ann", admin=True)

@@ -196,6 +196,7 @@ def test_somebody_who_reads_is_left_alone(shared: Path) -> None:
         }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_zoo_that_may_not_be_written_is_read(shared: Path) -> None:
     make(shared, mode=0o755, umask=0o022)
     remote = shared.parent / "remote"

@@ -175,6 +175,7 @@ def test_a_run_that_is_cut_off_gives_the_same_bits(
     assert files[0] == files[1]
 
 
+@pytest.mark.long
 def test_what_has_an_adapter_is_tuned_further(workspace: Workspace, run: Run, drawn: Path) -> None:
     first = run("team/first", strategy="lora", head="mlp")
     for strategy in ("lora", "partial"):

@@ -69,6 +69,7 @@ def tabulate(shapes: Path, tested: int) -> Path:
     return table
 
 
+@pytest.mark.long
 def test_another_split_of_the_same_images_is_refused(
     workspace: Workspace, base: str, shapes: Path
 ) -> None:

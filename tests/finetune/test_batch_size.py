@@ -177,6 +177,7 @@ def test_a_trial_leaves_no_trace(workspace: Workspace, shapes: Path) -> None:
     assert weights(workspace, given) == weights(workspace, found)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_seeds_and_folds_are_of_one_batch_size(workspace: Workspace, shapes: Path) -> None:
     recipe = Recipe(data=str(shapes), **HOW)

@@ -411,6 +411,7 @@ def test_all_strategies_make_one(made: Made, strategy: str) -> None:
     ) == kept  # fmt: skip
 
 
+@pytest.mark.long
 def test_labels_and_numbers_have_what_makes_sense(made: Made, tmp_path: Path) -> None:
     """Labels a temperature and bins, numbers neither; both what the training images are like."""
     rows = {"labels": ["path,bar,disc,odd"], "numbers": ["path,label"]}

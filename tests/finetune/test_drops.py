@@ -76,6 +76,7 @@ def test_rates_are_shares() -> None:
         Recipe(data="x", strategy="probe", drop_path=0.1)
 
 
+@pytest.mark.long
 def test_layer_scales_are_new_weights_that_are_trained(
     workspace: Workspace, transformer: str, shapes: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_training_that_diverges_stops(model: nn.Module, hierarchy: Hierarchy) 
     assert caught.value.step == 2  # the first step moves the weights
 
 
+@pytest.mark.long
 def test_the_rate_of_a_phase_that_diverges_is_told(model: nn.Module, hierarchy: Hierarchy) -> None:
     how = Recipe(data="", strategy="gradual", phases=("none:3@1e30",))
     endless = (batch for _ in range(50) for batch in batches())

@@ -139,6 +139,7 @@ def test_a_result_of_chance_says_so(
     assert f"**Warning:** {warning}." in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_a_training_without_gain_says_so(
     small: zoo.Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

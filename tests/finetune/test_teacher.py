@@ -86,6 +86,7 @@ def test_labels_are_taught_each_by_itself() -> None:
     assert float(found) == pytest.approx(float(expected))
 
 
+@pytest.mark.long
 def test_what_the_teacher_says_is_learned(made: Made) -> None:
     """Nothing but that: the network comes nearer to it than by the images' own classes."""
     made.taught("team/taught", distill_weight=1.0, epochs=8)

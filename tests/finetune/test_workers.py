@@ -129,6 +129,7 @@ def test_an_image_that_went_bad_ends_them(dataset: Dataset, shapes: Path) -> Non
     assert not working()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_a_run_has_those_of_one_phase(
     workspace: Workspace, shapes: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,7 @@ def test_a_false_parent_that_nothing_was_frozen_of(zoo: z.Zoo) -> None:
     assert check["cosine"] < 0.1
 
 
+@pytest.mark.long
 def test_a_true_parent_of_which_everything_was_trained(zoo: z.Zoo) -> None:
     values = train(weights_of(zoo.workspace, LITE0), ("",), 0.3)
     derive(zoo.workspace, LITE0, TUNED, values, freeze={**FREEZE, "boundary": "conv_stem"})

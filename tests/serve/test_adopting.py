@@ -213,6 +213,7 @@ def test_a_name_has_one_digest_whoever_tells_it(
     assert told("tag", "ann/mine", "ann/old", "--at", then)["manifest"] == digest
 
 
+@pytest.mark.long
 def test_of_the_same_weights_the_one_named_first_is_told_first(
     served: Served, at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +244,7 @@ def test_nothing_private_is_told(served: Served, at_once: None) -> None:
     assert b"team/net" not in waited(served, "ann/same").to_bytes()
 
 
+@pytest.mark.long
 def test_parents_are_found_among_what_all_readers_may_read(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +313,7 @@ def test_what_was_left_is_done_when_the_server_starts_again(
         assert waited(again, "ann/mine").parents
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restarted", [False, True])
 def test_what_is_said_of_a_name_meanwhile_stays(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch, restarted: bool

@@ -84,6 +84,7 @@ def test_each_version_of_the_client(
         assert said["version"] == version
 
 
+@pytest.mark.long
 def test_stock_clients_send_all_kinds_of_files(served: Served, tmp_path: Path) -> None:
     check_sends(served, tmp_path, "eve/xet", {})
 

@@ -560,6 +560,7 @@ def test_no_pull_requests(plain: Plain) -> None:
     assert plain.send(header(), small("a"), query="?create_pr=1").status == 501
 
 
+@pytest.mark.long
 def test_what_is_remembered_is_bounded_by_files_not_by_commits(
     served: Served, writer: str, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,6 +291,7 @@ def test_what_describes_networks_may_fail(
     assert not list((tmp_path / "zoo").glob("views/*/*"))
 
 
+@pytest.mark.long
 def test_what_describes_networks_ends_quietly_with_the_server(tmp_path: Path) -> None:
     Workspace.create(tmp_path / "zoo").close()
     command = [sys.executable, "-m", "zoo.serve.keep.describe", str(tmp_path / "zoo")]

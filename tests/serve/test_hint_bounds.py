@@ -51,6 +51,7 @@ def chunks_told(served: Served, repo: str) -> int:
     return int(struct.unpack("<9Q", got.body[-200:-128])[-1]) if got.status == 200 else 0
 
 
+@pytest.mark.long
 def test_so_many_files_and_chunks_are_told_of(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ def test_chunks_that_are_not_there_are_refused(served: Served) -> None:
     assert upload.finish(xorbs).status == 200
 
 
+@pytest.mark.long
 def test_a_damaged_list_of_chunks_is_made_again(served: Served) -> None:
     name = sha256(content(served, "team/base"))
     path = served.root / "chunks" / name[:2] / name
@@ -329,6 +330,7 @@ def test_many_files_have_each_checkpoint_read_once(
     assert len(read) == len({*read})
 
 
+@pytest.mark.long
 def test_a_size_that_no_file_has_is_refused(served: Served) -> None:
     plan = {"files": [{"path": "model.safetensors", "size": 1 << 70, "sample": ""}]}
     token = served.token("ann", "write")

@@ -379,6 +379,7 @@ def test_all_end_with_who_started_them(tmp_path: Path, how: signal.Signals) -> N
         ask(served.url, "/api/models")
 
 
+@pytest.mark.long
 def test_workers_that_cannot_work_are_not_started_for_ever(tmp_path: Path) -> None:
     with closing(Workspace.create(tmp_path / "zoo")) as made, closing(Accounts.of(made)):
         pass

@@ -381,6 +381,7 @@ def test_what_speaks_for_a_class_is_drawn(run: Run, home: Path, few: Path) -> No
     assert not (home / "n.png").exists()
 
 
+@pytest.mark.long
 def test_predictions_as_a_table(run: Run, home: Path, few: Path) -> None:
     parquet: Any = pytest.importorskip("pyarrow.parquet")
     said = run("predict", A, few, "--top", 2, "--json").json

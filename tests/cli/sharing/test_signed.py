@@ -607,6 +607,7 @@ with zoo.open(sys.argv[1]) as opened:
 """
 
 
+@pytest.mark.long
 def test_no_key_signs_twice_in_another_process(mine: Path, alice: Key, tmp_path: Path) -> None:
     """Where the library writes the same statement in another order."""
     (tmp_path / "sign.py").write_text(SIGN)

@@ -183,6 +183,7 @@ SAID = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_what_the_images_show_is_looked_at_too(own: Served) -> None:
     for said in SAID:
         published(own, drawn(), said)

@@ -166,6 +166,7 @@ def test_a_page_that_is_not_there_leads_back(served: Served, token: str) -> None
     assert data(served, token, q="arch:net*")["beyond"] == 0
 
 
+@pytest.mark.long
 def test_the_button_to_compare_stays_in_sight(served: Served, token: str) -> None:
     with browsing() as browser:
         context = browser.new_context(

@@ -401,6 +401,7 @@ def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None
     assert tree.xpath("//a[@rel='next']/@href") == ["/runs?page=2"]
 
 
+@pytest.mark.long
 def test_a_long_journal_keeps_its_course(own: Served, kept: dict[str, Run]) -> None:
     """Also as it grows, and where it is written anew."""
     run, admin = kept["team/net"], own.token("admin")
