@@ -31,6 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # One thread each, which torch asks for as it is imported: more would wait for those of others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray decides once in a process whether tokens are asked for: clusters that were started by one test
+# after the other would else not understand each other. And a client has none.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 """Where the folders of tests are, if so much is free: on a disk, tests wait for it."""

@@ -33,15 +33,9 @@ def nodes() -> Iterator[None]:
     import ray
 
     path = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # of fakes
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "RAY_AUTH_MODE", "disabled"
-        )  # a process decides once, for test_predicting, too
-        ray.init(
-            "local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False
-        )
-        yield
-        ray.shutdown()
+    ray.init("local", num_cpus=2, runtime_env=path, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def test_whatever_a_trial_gives_or_raises_comes_back(tmp_path: Path) -> None:

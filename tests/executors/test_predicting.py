@@ -41,7 +41,6 @@ def nodes() -> Iterator[None]:
         # Of fakes, for the nodes themselves: not all that a driver starts has the environment of
         # its job.
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # of a client, which else has no token
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
