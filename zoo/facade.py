@@ -471,11 +471,11 @@ class Zoo:
 
         return architectures(self.workspace, pattern)
 
-    def known_data(self, pattern: str = "*") -> set[str]:
+    def known_data(self, pattern: str = "*") -> list[str]:
         """Names of data that a checkpoint here was trained or evaluated on, and that fit
-        ``pattern``.
+        ``pattern``, sorted.
         """
-        return self.workspace.registry.known_data(pattern)
+        return sorted(self.workspace.registry.known_data(pattern))
 
     def show(self, name: str) -> Details:
         """All that is known of a checkpoint here, at a remote, or in a catalog.
@@ -512,9 +512,9 @@ class Zoo:
 
         return lineage(self.workspace, name)
 
-    def derived_from(self, manifest: Digest) -> tuple[str, ...]:
+    def derived_from(self, manifest: Digest) -> list[str]:
         """Names of the checkpoints that have this one as a parent, sorted."""
-        return self.workspace.registry.heirs(manifest)
+        return [*self.workspace.registry.heirs(manifest)]
 
     def diff(self, one: str, other: str) -> Diff:
         """What changes from one checkpoint to another, unit by unit and in what is recorded."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fakes.colored import scene
 from PIL import Image, ImageEnhance
+from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from zoo.advice import nearest as n
@@ -54,6 +55,21 @@ def test_what_shows_the_same_is_found(kind: str) -> None:
     assert pairs(pictures, torch.randn(21, 8, generator=torch.Generator().manual_seed(0))) == [
         (7, 20)
     ]
+
+
+def test_photos_with_fine_detail_are_found_though_each_side_is_cropped_otherwise() -> None:
+    tiles = [
+        Image.fromarray(photo[y : y + 100, x : x + 100])
+        for photo in load_sample_images().images
+        for y in range(0, 327, 50)
+        for x in range(0, 540, 50)
+    ]
+    cropped = [tile.crop((4, 4, 97, 98)) for tile in tiles]
+    vectors = torch.randn(2 * len(tiles), 8, generator=torch.Generator().manual_seed(0))
+    planted = {(at, len(tiles) + at) for at in range(len(tiles))}
+    found = {*pairs(small(*tiles, *cropped), vectors)}
+    assert len(found & planted) > 0.95 * len(planted)
+    assert found <= planted
 
 
 def test_a_curve_of_brightness_makes_no_other_picture() -> None:

@@ -34,6 +34,10 @@ ROUGH = 0.1
 """Most that may be unexplained of pictures of half the side, which cost a quarter."""
 SAME = 0.004
 """Most that is unexplained where two images show the same, as a share of a picture's variance."""
+DETAILED, LOOSEST = 0.25, 0.02
+"""That, as a share of a picture's detail, where it has much: a crop moves the grid of pixels, and
+the finer a picture is, the less of that a fit makes up for. And more than so much, never.
+"""
 STEPS = 4
 """Of the fit."""
 RIDGE = 1e-3
@@ -79,7 +83,7 @@ def alike(pictures: Tensor, near: Near, task: Task) -> list[Alike]:
     found = []
     for chunk in torch.split(pairs, CHUNK):
         left = _unexplained(pictures, chunk)
-        same = (left <= SAME) & _same_colors(pictures, chunk)
+        same = (left <= _limits(pictures, chunk)) & _same_colors(pictures, chunk)
         found += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
     return found
 
@@ -112,6 +116,14 @@ def _pairs(*neighbors: Tensor) -> Tensor:
 def _gray(pictures: Tensor) -> Tensor:
     """Pictures (N, H, W, 3) as float32 (N, 1, H, W)."""
     return (pictures.float() @ GRAY)[:, None]
+
+
+def _limits(pictures: Tensor, pairs: Tensor) -> Tensor:
+    """What may be unexplained of pairs (P, 2) that show the same, (P,)."""
+    both = _blurred(_gray(pictures[pairs.flatten()])).flatten(1)
+    finest = both - _blurred(both.view(-1, 1, SIDE, SIDE)).flatten(1)
+    detail = finest.var(dim=1) / both.var(dim=1).clamp(min=1e-6)
+    return (DETAILED * torch.maximum(detail[0::2], detail[1::2])).clamp(SAME, LOOSEST)
 
 
 def _same_colors(pictures: Tensor, pairs: Tensor) -> Tensor:
