@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, DiskFull
-from zoo.serve.hub import duplicates
+from zoo.serve.hub import repos
 
 API = "/api/models/dup/one/duplicate"
 
@@ -179,10 +179,13 @@ def test_a_part_with_which_somebody_has_gone_on_stays(
         api.duplicate_repo("dup/one", "kit/used")
 
 
-def test_a_disk_with_hardly_any_room_takes_none(
+def test_a_disk_with_hardly_any_room_takes_no_copy_and_no_move(
     api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "LEFT_BYTES", 1 << 62)
-    body = b'{"repository": "kit/full"}'
-    assert served.ask(API, "POST", token=str(api.token), body=body).code == "DiskFull"
-    assert not api.repo_exists("kit/full")
+    """It would be full amid the names."""
+    api.create_repo("kit/old")
+    monkeypatch.setattr(repos, "LEFT_BYTES", 1 << 62)
+    move = b'{"fromRepo": "kit/old", "toRepo": "kit/full"}'
+    for path, body in ((API, b'{"repository": "kit/full"}'), ("/api/repos/move", move)):
+        assert served.ask(path, "POST", token=str(api.token), body=body).code == "DiskFull"
+    assert [api.repo_exists(f"kit/{name}") for name in ("full", "old")] == [False, True]

@@ -5,7 +5,6 @@ What they lead to is there already, so nothing is copied; what they led to befor
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -13,16 +12,15 @@ from itertools import takewhile
 import msgspec
 
 from zoo.domain.digest import Digest
-from zoo.domain.limits import LEFT_BYTES
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
-from zoo.errors import DiskFull, ZooError
+from zoo.errors import ZooError
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.hub.quota import check_fits
-from zoo.serve.hub.repos import check_new_name, repo_path
+from zoo.serve.hub.repos import check_new_name, check_room, repo_path
 from zoo.serve.keep.history import DUPLICATE, Version
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
@@ -58,8 +56,7 @@ def duplicate(ask: Ask) -> Answer:
         if ask.hub.exists(new) and not _is_part(ask.hub, new):
             raise Refused("Conflict", f"there is a repository {new} already", data=said)
         check_new_name(ask, new)
-        if shutil.disk_usage(ask.hub.workspace.root).free < LEFT_BYTES:
-            raise DiskFull(ask.hub.workspace.root)
+        check_room(ask)
         versions = ask.hub.history.versions(ask.repo)
         for each in versions:
             ask.check_here(each.entry.manifest)
