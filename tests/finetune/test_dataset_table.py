@@ -50,6 +50,16 @@ def test_classes(shapes: Path, column: str, name: str) -> None:
     assert dataset.read(dataset.train[0]).size == (32, 32)
 
 
+def test_a_class_may_be_called_as_what_is_missing(shapes: Path) -> None:
+    """As tables say that `zoo advise` writes of class folders: else its own command is refused."""
+    (shapes / "10").rename(shapes / "None")
+    rows: Rows = [(path, path.split("/")[0]) for path in paths(shapes)]
+    dataset = open_dataset(written(shapes, "path,label", rows))
+    assert dataset.classes == ("2", "None", "Squares")
+    rows[0] = (rows[0][0], "None")  # which is of another folder
+    assert problems(written(shapes, "path,label", rows)) == (f"{rows[0][0]} has no label",)
+
+
 def test_labels_in_one_column(shapes: Path) -> None:
     rows: Rows = [
         (path, ("a10|a9", "", " a9 ", "b|a9|")[index % 4])

@@ -12,7 +12,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from zoo.domain.reference import Reference
-from zoo.errors import Conflict
+from zoo.errors import Conflict, DiskFull
+from zoo.serve.hub import repos
 
 API = "/api/models/dup/one/duplicate"
 
@@ -137,3 +138,54 @@ def test_all_of_it_or_nothing(api: HfApi, served: Served, monkeypatch: pytest.Mo
     assert len(api.list_repo_commits("kit/half")) == 1
     api.create_repo("kit/empty")
     assert api.duplicate_repo("kit/empty", "kit/empty2").repo_id == "kit/empty2"
+
+
+def test_what_was_cut_off_is_made_anew(
+    api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a kill, or a disk on which not even a deletion has room."""
+    workspace = served.server.hub.workspace
+
+    def full(*_: Any, **options: Any) -> Any:
+        raise DiskFull(workspace.root)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "protect", full)
+        patch.setattr(workspace, "delete", full)
+        body = b'{"repository": "kit/part"}'
+        assert served.ask(API, "POST", token=str(api.token), body=body).code == "DiskFull"
+    HfApi(endpoint=served.url, token=served.token("dup", "write")).create_branch(
+        "dup/one", branch="since"
+    )
+    api.duplicate_repo("dup/one", "kit/part")
+    refs = api.list_repo_refs("kit/part")
+    assert {each.name for each in refs.branches} == {"main", "dev", "since"}
+    assert [each.name for each in refs.tags] == ["v1"]
+    with pytest.raises(HfHubHTTPError, match="409"):
+        api.duplicate_repo("dup/one", "kit/part")
+
+
+def test_a_part_with_which_somebody_has_gone_on_stays(
+    api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = served.server.hub.workspace
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "protect", lambda *_, **options: 1 / 0)
+        patch.setattr(workspace, "delete", lambda *_, **options: 1 / 0)
+        body = b'{"repository": "kit/used"}'
+        assert served.ask(API, "POST", token=str(api.token), body=body).status == 500
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="README.md", repo_id="kit/used")
+    with pytest.raises(HfHubHTTPError, match="409"):
+        api.duplicate_repo("dup/one", "kit/used")
+
+
+def test_a_disk_with_hardly_any_room_takes_no_copy_and_no_move(
+    api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be full amid the names."""
+    api.create_repo("kit/old")
+    monkeypatch.setattr(repos, "LEFT_BYTES", 1 << 62)
+    move = b'{"fromRepo": "kit/old", "toRepo": "kit/full"}'
+    for path, body in ((API, b'{"repository": "kit/full"}'), ("/api/repos/move", move)):
+        assert served.ask(path, "POST", token=str(api.token), body=body).code == "DiskFull"
+    assert [api.repo_exists(f"kit/{name}") for name in ("full", "old")] == [False, True]

@@ -177,6 +177,9 @@ def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:
     for _ in range(3):
         wait(deliveries.look())
     assert len(receiver.got) == 1
+    served.accounts.webhooks.switch(hook.id, on=True)  # whoever runs the receiver has mended it
+    wait(deliveries.look())
+    assert len(receiver.got) == 2
     served.accounts.webhooks.remove(hook.id)
     with pytest.raises(UnknownName):
         served.accounts.webhooks.remove(hook.id)

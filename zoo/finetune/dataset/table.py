@@ -220,10 +220,12 @@ def _class(cells: Cells, columns: Sequence[str]) -> Label:
         if len(present) != 1:
             raise ValueError(f"has 1 in {len(present)} of its columns: it needs one class")
         return str(present[0])
-    value = cells[columns[0]]
-    if value is None or value.strip().lower() in MISSING:
+    value = (cells[columns[0]] or "").strip()
+    # A folder may be called None, and be a class: of its images a table says so.
+    folders = (PurePosixPath(cell or "").parts[:-1] for cell in cells.values())
+    if value.lower() in MISSING and not any(value in parts for parts in folders):
         raise ValueError("has no label")
-    return value.strip()
+    return value
 
 
 def _joined(cells: Cells, columns: Sequence[str]) -> Label:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from itertools import takewhile
 
 import msgspec
 
@@ -18,9 +18,9 @@ from zoo.errors import ZooError
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
-from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.hub.quota import check_fits
-from zoo.serve.hub.repos import check_new_name, repo_path
+from zoo.serve.hub.repos import check_new_name, check_room, repo_path
 from zoo.serve.keep.history import DUPLICATE, Version
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
@@ -41,6 +41,7 @@ def duplicate(ask: Ask) -> Answer:
 
     Raises:
         Refused: There is one already, or who asks may not make it, or it has no room.
+        DiskFull: No space left; nothing was made.
     """
     if not ask.hub.exists(ask.repo):
         raise ask.no_repo()
@@ -52,15 +53,15 @@ def duplicate(ask: Ask) -> Answer:
     with ask.hub.changing():
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
-        if ask.hub.exists(new):
+        if ask.hub.exists(new) and not _is_part(ask.hub, new):
             raise Refused("Conflict", f"there is a repository {new} already", data=said)
         check_new_name(ask, new)
+        check_room(ask)
         versions = ask.hub.history.versions(ask.repo)
         for each in versions:
             ask.check_here(each.entry.manifest)
         check_fits(ask, _objects(ask, versions), new)
         _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
-        ask.hub.accounts.repos.add(new, ask.hub.history.emptied(new))
         _make(ask, new, versions)
     return json_answer({**said, "filesCopyPending": False})
 
@@ -79,29 +80,52 @@ def _set_level(ask: Ask, new: str, wanted: Level | None) -> None:
         accounts.set_level(new, level=level)
 
 
+def _is_part(hub: Hub, repo: str) -> bool:
+    """Whether a repository is what a duplicate has left that was cut off, and nothing since."""
+    for version in hub.history.all_versions(repo):
+        log = reversed(hub.workspace.store.history(version.ref))
+        made = [*takewhile(lambda entry: not entry.deleted, log)][-1]
+        if made.why != DUPLICATE or made.manifest != version.entry.manifest:
+            return False
+    return hub.accounts.repos.begun(repo)
+
+
 def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
-    """Give the repository its branches and tags, or none of them."""
-    hub, made = ask.hub, list[Version]()
+    """Give the repository its branches and tags, or none of them. Until it has all, that is noted:
+    who kills this, or a full disk, leaves a part, which is no repository to go on with.
+    """
+    hub = ask.hub
+    hub.accounts.repos.begin(new)
     try:
-        for each in versions:
-            namespace, _, name = new.partition("/")
-            ref = Reference(namespace, name, each.ref.tag)
-            entry = hub.workspace.move(ref, each.entry.manifest, DUPLICATE)
-            made.append(Version(ref=ref, entry=entry))
-            if each.entry.deprecated:
-                entry = hub.workspace.deprecate(ref, each.entry.deprecated)
-            if each.fixed:
-                entry = hub.workspace.protect(ref, on=True)
-            made[-1] = replace(made[-1], entry=entry)
+        _clear(hub, new)
+        made = [_copy(hub, new, each) for each in versions]
     except BaseException:
-        for version in made:
-            with suppress(ZooError):  # whoever asks for it sees what is there
-                hub.workspace.protect(version.ref, on=False)
-                hub.workspace.delete(version.ref)
-        hub.accounts.repos.remove(new)
+        with suppress(ZooError):  # then it is noted still
+            _clear(hub, new)
+            hub.accounts.repos.remove(new)
         raise
+    hub.accounts.repos.add(new, hub.history.emptied(new))
     for version in made:
         hub.tell("name made", version.ref, version.entry)
         document = hub.files.document(version.entry.manifest)
         if isinstance(document, Snapshot):
             adopt_later(hub, ask.actor, version.ref, version.entry.manifest, document)
+
+
+def _clear(hub: Hub, repo: str) -> None:
+    for version in hub.history.all_versions(repo):
+        if version.entry.protected:
+            hub.workspace.protect(version.ref, on=False)
+        hub.workspace.delete(version.ref)
+
+
+def _copy(hub: Hub, repo: str, version: Version) -> Version:
+    """Give a repository a branch or tag of another one."""
+    namespace, _, name = repo.partition("/")
+    ref = Reference(namespace, name, version.ref.tag)
+    entry = hub.workspace.move(ref, version.entry.manifest, DUPLICATE)
+    if version.entry.deprecated:
+        entry = hub.workspace.deprecate(ref, version.entry.deprecated)
+    if version.fixed:
+        entry = hub.workspace.protect(ref, on=True)
+    return Version(ref=ref, entry=entry)

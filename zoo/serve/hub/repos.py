@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Literal
 
 import msgspec
 
+from zoo.domain.limits import LEFT_BYTES
 from zoo.domain.reference import Reference, check_case
-from zoo.errors import Conflict, InvalidReference
+from zoo.errors import Conflict, DiskFull, InvalidReference
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -24,6 +26,7 @@ __all__ = [
     "change_settings",
     "check_made",
     "check_new_name",
+    "check_room",
     "create",
     "delete",
     "move",
@@ -128,6 +131,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
     check_fits(ask, ask.hub.room.of_repo(old), new)
+    check_room(ask)
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)
@@ -183,6 +187,16 @@ def check_new_name(ask: Ask, path: str) -> None:
         check_made(ask, path)
     except (Conflict, InvalidReference):  # which say what others are called
         raise Refused("BadRequest", f"{path} cannot be a new name here") from None
+
+
+def check_room(ask: Ask) -> None:
+    """See that there is room for many names: a full disk would stop among them.
+
+    Raises:
+        DiskFull: There is not.
+    """
+    if shutil.disk_usage(root := ask.hub.workspace.root).free < LEFT_BYTES:
+        raise DiskFull(root)
 
 
 def check_made(ask: Ask, path: str) -> None:

@@ -54,7 +54,7 @@ class Deliveries:
 
     def __init__(self, hub: Hub, url: str, ended: Event) -> None:
         self._hub, self._url, self._ended = hub, url, ended
-        self._next: dict[str, float] = {}
+        self._next: dict[tuple[str, int], float] = {}
         self._told: dict[str, float] = {}
         self._busy: dict[str, Future[None]] = {}
         self._threads = ThreadPoolExecutor(THREADS, "webhooks")
@@ -78,9 +78,9 @@ class Deliveries:
         self._busy = {name: turn for name, turn in self._busy.items() if not turn.done()}
         due: dict[str, list[Webhook]] = {}
         for hook in self._hub.accounts.webhooks.all():
-            if not (hook.ended or hook.disabled) and time.monotonic() >= self._next.get(
-                hook.id, 0.0
-            ):
+            # By its failures: one that was changed or enabled has none, and is not waited for.
+            pause = self._next.get((hook.id, hook.failures), 0.0)
+            if not (hook.ended or hook.disabled) and time.monotonic() >= pause:
                 # Those for all are the admins' own.
                 due.setdefault(hook.path.partition("/")[0] or f"/{hook.id}", []).append(hook)
         for name, hooks in due.items():
@@ -101,7 +101,7 @@ class Deliveries:
                     left.append((hook, rows))
             except Exception:  # the others are told all the same
                 LOG.exception("webhook %s is not told", hook.id)
-                self._next[hook.id] = time.monotonic() + LONGEST_PAUSE
+                self._next[hook.id, hook.failures] = time.monotonic() + LONGEST_PAUSE
 
     def _tell(self, hook: Webhook) -> Iterator[Row]:
         """Tell one of them of a row, each time that it is asked for the next."""
@@ -123,7 +123,7 @@ class Deliveries:
 
     def _wait(self, hook: Webhook, status: str, failures: int) -> None:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-        self._next[hook.id] = time.monotonic() + pause
+        self._next[hook.id, failures] = time.monotonic() + pause
         LOG.warning("webhook %s: %s; %s failures", hook.id, status, failures)
 
     def _sent(self, hook: Webhook, row: Row) -> str:

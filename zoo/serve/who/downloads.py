@@ -21,7 +21,7 @@ from zoo.serve.who import schema
 
 __all__ = ["SETTLE_SECONDS", "Downloads", "Totals", "forget_downloads", "move_downloads"]
 
-TABLE = schema.download
+TABLE, REPOS = schema.download, schema.repo
 SETTLE_SECONDS = 10.0
 """So often they are settled."""
 KNOWN_SECONDS = 30.0
@@ -63,11 +63,12 @@ class Downloads:
         if not new:
             return
         today = datetime.now(UTC).date()
-        # Sorted: who settles at the same time takes the rows in the same order, and waits.
-        rows = [{"repo": repo, "day": str(today), "count": new[repo]} for repo in sorted(new)]
         try:
             with writing(self._engine) as connection:
-                _add(connection, rows)
+                found = _renamed(connection, new)
+                # Sorted: who settles at the same time takes rows in the same order, and waits.
+                names = sorted(found)
+                _add(connection, [{"repo": n, "day": str(today), "count": found[n]} for n in names])
                 if self._tidied != str(today):
                     _tidy(connection, str(today - timedelta(days=DAYS - 1)))
         except BaseException:
@@ -97,6 +98,16 @@ class Downloads:
         with reading(self._engine) as connection:
             return {repo: Totals(int(new), int(all_)) for repo, new, all_ in
                     connection.execute(statement)}  # fmt: skip
+
+
+def _renamed(connection: Connection, counts: Counter[str]) -> Counter[str]:
+    """Counts by the names that repositories have now: some were moved since they were counted."""
+    moved = select(REPOS.c.path, REPOS.c.moved).where(REPOS.c.moved.is_not(None))
+    names = {old: new for old, new in connection.execute(moved) if old in counts}
+    found: Counter[str] = Counter()
+    for repo, count in counts.items():
+        found[names.get(repo, repo)] += count
+    return found
 
 
 def _add(connection: Connection, rows: list[dict[str, object]]) -> None:

@@ -14,6 +14,8 @@ from zoo.serve.who.downloads import forget_downloads, move_downloads
 __all__ = ["Repos"]
 
 TABLE = schema.repo
+BEGUN = ""
+"""In the place of a time."""
 
 
 class Repos:
@@ -24,15 +26,27 @@ class Repos:
 
     def made(self, path: str) -> str | None:
         """When it was made; None if it was not, or was deleted or moved over HTTP since."""
+        return self._noted(path) or None
+
+    def begun(self, path: str) -> bool:
+        """Whether one was begun to be made, and is not whole."""
+        return self._noted(path) == BEGUN
+
+    def _noted(self, path: str) -> str | None:
         with reading(self._engine) as connection:
             there = select(TABLE.c.made).where(TABLE.c.path == path, TABLE.c.moved.is_(None))
             return connection.scalar(there)
 
     def all(self) -> list[str]:
         """Those that were made, the newest first."""
-        statement = select(TABLE.c.path).where(TABLE.c.moved.is_(None))
+        statement = select(TABLE.c.path).where(TABLE.c.moved.is_(None), TABLE.c.made != BEGUN)
         with reading(self._engine) as connection:
             return [*connection.scalars(statement.order_by(TABLE.c.made.desc(), TABLE.c.path))]
+
+    def begin(self, path: str) -> None:
+        """Note that one is being made of several names, until it is added."""
+        with writing(self._engine) as connection:
+            _put(connection, path, made=BEGUN)
 
     def add(self, path: str, emptied: str = "") -> None:
         """Make one, after that of its name was ``emptied``, by whichever clock."""
@@ -78,5 +92,5 @@ class Repos:
 def _put(
     connection: Connection, path: str, moved: str | None = None, made: str | None = None
 ) -> None:
-    row = {"path": path, "made": made or now(), "moved": moved}
+    row = {"path": path, "made": now() if made is None else made, "moved": moved}
     put(connection, TABLE, [row], ["made", "moved"])
