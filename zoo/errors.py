@@ -214,11 +214,11 @@ class MissingObject(NotFound):
 
     def __init__(self, kind: str, digest: str, where: str, *, encoded: bool = False) -> None:
         self.kind, self.digest, self.where, self.encoded = kind, digest, where, encoded
-        found, hint = "is missing from", None
+        state, hint = "is missing from", None
         if encoded:
-            found = "is, as a push sends it, only encoded in"
+            state = "is, as a push sends it, only encoded in"
             hint = f"in another zoo, which decodes it: zoo pull NAME --from {quote(where)}"
-        super().__init__(f"{kind} {digest} {found} {where}", hint=hint)
+        super().__init__(f"{kind} {digest} {state} {where}", hint=hint)
 
 
 class Invalid(ZooError):

@@ -308,8 +308,8 @@ class Zoo:
     @staticmethod
     def around(home: Path | str) -> str | None:
         """The folder of the nearest zoo that ``home`` lies in, beside one that it may be itself."""
-        found = Workspace.nearest(Path(home).resolve().parent)
-        return None if found is None else str(found)
+        root = Workspace.nearest(Path(home).resolve().parent)
+        return None if root is None else str(root)
 
     @staticmethod
     def sources() -> Iterator[str]:
@@ -415,9 +415,9 @@ class Zoo:
         from zoo.registry import Query, SearchResult
 
         query = Query.parse(text, sort=sort, limit=limit, **asked)
-        found = with_images(self.workspace, query, self.workspace.registry.search(query))
-        found = with_deprecations(self.workspace, with_remotes(self.workspace, found))
-        return Table(found, SearchResult)
+        results = with_images(self.workspace, query, self.workspace.registry.search(query))
+        results = with_deprecations(self.workspace, with_remotes(self.workspace, results))
+        return Table(results, SearchResult)
 
     def count(
         self, text: str = "", *, at_most: int | None = None, **asked: Unpack[FieldFilters]
@@ -829,12 +829,12 @@ class Zoo:
         """
         from zoo.transfer.names import matching
 
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         for each in [patterns] if isinstance(patterns, str) else patterns:
             many = is_pattern(each)
             refs = matching(self.workspace, each, remote, gone=deleted) if many else [each]
-            found |= dict.fromkeys(map(str, refs))
-        return list(found)
+            names |= dict.fromkeys(map(str, refs))
+        return list(names)
 
     def protect(self, name: str, *, on: bool = True, remote: str | None = None) -> RefEntry:
         """Keep a name where it is, here or at a remote, until it is unprotected (``on=False``)."""
@@ -1699,12 +1699,12 @@ class Zoo:
         from zoo.finetune.dataset.table import listed_images
 
         _, digest = self.workspace.names.resolve(name)
-        made = many.made_with(digest, top, max_pixels, calibration, abstain_at, views)
+        settings = many.made_with(digest, top, max_pixels, calibration, abstain_at, views)
         listed = several(images)
         called = listed_images(listed, opening, names=True)
         with caches(self.workspace) as cache:
             if out.exists() and not force:
-                return many.complete(out, called, made, cache)
+                return many.complete(out, called, settings, cache)
             devices = ["cpu"] if on else pick_devices(device)
             models = [self.load(name, device=each) for each in devices]
             trust = trust_of(models[0], self.calibration(name), answers, calibrated=calibration)
@@ -1724,7 +1724,7 @@ class Zoo:
                         views=views,
                         batch_size=size,
                         workers=workers,
-                        made_with=made,
+                        made_with=settings,
                     ),
                     count=None if known is None else many.count_pictures(called),
                     resume=resume,
@@ -2334,16 +2334,16 @@ class Zoo:
         from zoo.finetune.preflight import check_device, check_resumed
 
         check_device(device or "auto")
-        found = find_run(self.workspace, check_resumed(self.workspace, run, log))
-        report = self._place(report, found.save)
+        earlier = find_run(self.workspace, check_resumed(self.workspace, run, log))
+        report = self._place(report, earlier.save)
         if run == "last":
-            began = f", begun by {found.author}" if found.author else ""
-            self.progress.say(f"resuming {found.id} -> {found.save}{began}")
-        run = found.id
+            began = f", begun by {earlier.author}" if earlier.author else ""
+            self.progress.say(f"resuming {earlier.id} -> {earlier.save}{began}")
+        run = earlier.id
         if launch is not None:
             on = _words(device=device, save_every=save_every, profile=profile, report=report)
             return self._launch(("finetune", "--resume", run, *on), launch, log)
-        self._begin(found.base, str(found.recipe.get("data", "")))
+        self._begin(earlier.base, str(earlier.recipe.get("data", "")))
         from zoo.finetune.run import resume
 
         with self._runs_shared():

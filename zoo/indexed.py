@@ -244,8 +244,8 @@ class Index:
         self.registry.add_checkpoint(digest, manifest)
         if self.registry.without_keys([digest]):
             self.registry.keep_keys(digest, checkpoint_keys(self.store, manifest))
-        if found := EVALUATIONS.of(self.store.disk, digest):
-            self.registry.set_evaluations(digest, found)
+        if evaluations := EVALUATIONS.of(self.store.disk, digest):
+            self.registry.set_evaluations(digest, evaluations)
         if benches := BENCHES.of(self.store.disk, digest):
             self.registry.set_benches(digest, benches)
 
@@ -314,17 +314,17 @@ def _checkpoints(index: Index, digests: set[Digest]) -> set[Digest]:
     be read counts as one.
     """
     unknown = index.registry.unknown(digests)
-    found: set[Digest] = digests - unknown
+    checkpoints: set[Digest] = digests - unknown
     for digest in unknown:
         there = read_one(partial(checkpoint_of, index.store), digest)
         if there is not None:
-            found.add(there if isinstance(there, Digest) else digest)
-    return found
+            checkpoints.add(there if isinstance(there, Digest) else digest)
+    return checkpoints
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
     """Which file the index is in, whatever its name; None if it is in none."""
     if path is None or not path.exists():
         return None
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -61,8 +61,8 @@ class ServerUrl:
             url, port = urlsplit(""), 0
         if not url.hostname or "@" in url.netloc or url.query or url.fragment:
             # It is not repeated: what does not belong there may be a password.
-            found = OWN.fullmatch(text)
-            write = f"http://{text}" if found else "https://zoo.lab.org"
+            bare = OWN.fullmatch(text)
+            write = f"http://{text}" if bare else "https://zoo.lab.org"
             raise InvalidOption(f"this is not the URL of a server: write {write}")
         return cls(url.scheme, url.hostname, port, url.path.rstrip("/"))
 

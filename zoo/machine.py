@@ -53,9 +53,9 @@ class SharedStore(NamedTuple):
 def shared_by(root: Path) -> SharedStore | None:
     """What a folder shares; None if it is a zoo of its own, or none."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        said = json.loads(Disk(root).read(MARKER, MARKER_BYTES))
-        if said["format"] == FORMAT:
-            return SharedStore(str(said["store"]), int(said["room"]))
+        marker = json.loads(Disk(root).read(MARKER, MARKER_BYTES))
+        if marker["format"] == FORMAT:
+            return SharedStore(str(marker["store"]), int(marker["room"]))
     return None
 
 
@@ -89,8 +89,8 @@ def join(root: Path, location: str, room: int) -> None:
     make_root(root)
     disk = Disk(root)
     disk.make_folder(STAGING)
-    said = {"format": FORMAT, "store": location, "room": room}
-    disk.put(MARKER, f"{json.dumps(said)}\n".encode())
+    marker = {"format": FORMAT, "store": location, "room": room}
+    disk.put(MARKER, f"{json.dumps(marker)}\n".encode())
 
 
 def check_own(root: Path) -> None:

@@ -106,12 +106,12 @@ class Names:
     def _checkpoint(self, name: Reference | str, digest: Digest) -> Digest:
         """What is here as ``digest``; of a snapshot, its checkpoint."""
         try:
-            found = checkpoint_of(self._store, digest)
+            checkpoint = checkpoint_of(self._store, digest)
         except (MissingObject, Corrupt, Invalid, Unsupported):  # who reads it is told
             return digest
-        if found is None:
+        if checkpoint is None:
             raise NoCheckpoint(str(name))
-        return found
+        return checkpoint
 
     def target(self, name: str) -> tuple[Reference | None, Digest]:
         """The checkpoint or snapshot that a reference points at, or a digest names; else as
@@ -153,11 +153,11 @@ class Names:
     def _missing(self, digest: Digest, name: str, child: Digest) -> MissingParent:
         """Why a parent, of that name, is not found, and what brings it."""
         names = self._registry().refs_of(child)
-        told = str(names[0]) if names else child.short
+        child_name = str(names[0]) if names else child.short
         try:
             ref = Reference.parse(name)
         except InvalidReference:  # it had none, or somebody's text
-            return MissingParent(digest.short, told, "")
+            return MissingParent(digest.short, child_name, "")
         holders = self._registry().holders(ref)
         at = [remote for remote, there in holders.items() if there == digest]
         lines = [f"zoo pull {ref} --from {quote(at[0])}"] if at else []
@@ -165,7 +165,7 @@ class Names:
             lines.append(f"zoo pull {ref}")
         if not at and (where := self._brought_from(names, child)):
             lines.append(f"{'or, if it is there, ' * bool(lines)}zoo pull {ref} --from {where}")
-        return MissingParent(f"{ref} {digest.short}", told, "\n".join(lines))
+        return MissingParent(f"{ref} {digest.short}", child_name, "\n".join(lines))
 
     def _brought_from(self, names: Sequence[Reference], digest: Digest) -> str:
         """The remote that a checkpoint was pulled from, as the shell takes it; empty if none is
@@ -328,9 +328,9 @@ def _is_again(one: Manifest, other: Manifest) -> bool:
     """
     if {each.object for each in one.tensors} == {each.object for each in other.tensors}:
         return True
-    said, others = one.provenance, other.provenance
-    if said.get("sha256") and said["sha256"] == others.get("sha256"):
+    facts, others = one.provenance, other.provenance
+    if facts.get("sha256") and facts["sha256"] == others.get("sha256"):
         return True
     parents = [{parent.manifest for parent in each.parents} for each in (one, other)]
-    same_data = "data_digest" in said and said["data_digest"] == others.get("data_digest")
+    same_data = "data_digest" in facts and facts["data_digest"] == others.get("data_digest")
     return same_data and parents[0] == parents[1]

@@ -27,8 +27,8 @@ def state() -> State | None:
     folders = []
     for entry in sys.path:
         with suppress(OSError):  # sys.path may name what is not there
-            found = Path(entry).stat()
-            folders.append((entry, found.st_dev, found.st_ino, found.st_mtime_ns))
+            status = Path(entry).stat()
+            folders.append((entry, status.st_dev, status.st_ino, status.st_mtime_ns))
     if any(time.time_ns() - changed < SETTLED for *_, changed in folders):
         return None
     return tuple(folders)

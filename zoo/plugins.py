@@ -367,8 +367,8 @@ def _entry_points() -> dict[str, EntryPoints]:
 
 
 def _read() -> dict[str, EntryPoints]:
-    found = entry_points()
-    return {group: found.select(group=group) for group in CONTRACTS}
+    every = entry_points()
+    return {group: every.select(group=group) for group in CONTRACTS}
 
 
 @lru_cache(maxsize=1)

@@ -90,16 +90,16 @@ def login(location: str, token: str, *, plain_http: bool = False, job: str | Non
 
 
 def login_by_page(
-    location: str, told: Callable[[str, str], None], *, plain_http: bool = False
+    location: str, show: Callable[[str, str], None], *, plain_http: bool = False
 ) -> str:
-    """Keep a token that the user gives by a page of a server; whose it is. ``told`` learns the
+    """Keep a token that the user gives by a page of a server; whose it is. ``show`` learns the
     address of the page, and the code that it must show.
 
     Raises:
         InvalidOption, Unavailable, Forbidden: As `login`; or the user has not done that.
     """
     url, plugin = _entered(location, plain_http=plain_http)
-    return login(location, plugin.enter(str(url), WANTS, told), plain_http=plain_http)
+    return login(location, plugin.enter(str(url), WANTS, show), plain_http=plain_http)
 
 
 def login_by_job(
@@ -157,15 +157,15 @@ def revoke_token(location: str, which: str) -> ServerToken:
     """
     there = tokens_at(location)
     good = [each for each in there.all() if not each.ended]
-    found = [each for each in good if each.id == which] or [e for e in good if e.name == which]
-    if not found:
+    matches = [each for each in good if each.id == which] or [e for e in good if e.name == which]
+    if not matches:
         near = difflib.get_close_matches(which, [each.name for each in good], n=3)
         raise UnknownName("token", which, near, f"zoo token ls {location} lists them")
-    if len(found) > 1:
-        ids = " or ".join(each.id for each in found)
-        raise InvalidOption(f"{len(found)} tokens are called '{which}'", hint=f"say which: {ids}")
-    there.revoke(found[0].id)
-    return found[0]
+    if len(matches) > 1:
+        ids = " or ".join(each.id for each in matches)
+        raise InvalidOption(f"{len(matches)} tokens are called '{which}'", hint=f"say which: {ids}")
+    there.revoke(matches[0].id)
+    return matches[0]
 
 
 def check_secrets(location: str) -> None:

@@ -19,19 +19,19 @@ def names_among(plugin: str, names: Collection[str], others: Collection[str]) ->
     ``plugin``; left out is what has none.
     """
     theirs = set(others)
-    found = {name: name for name in names if name in theirs}
-    left, free = set(names) - theirs, theirs - found.keys()
+    pairs = {name: name for name in names if name in theirs}
+    left, free = set(names) - theirs, theirs - pairs.keys()
     if not left or not free:
-        return found
+        return pairs
     # Either may be the one with the network's own names.
     there = plugins.own_names(plugin, others, names)
     back = {own: other for other, own in plugins.own_names(plugin, names, others).items()}
     for name in sorted(left):
         other = there.get(name, "") if there.get(name) in free else back.get(name, "")
         if other in free:
-            found[name] = other
+            pairs[name] = other
             free.remove(other)  # a stranger's file may have two names for one
-    return found
+    return pairs
 
 
 def tensors_as(names: Collection[str], base: Manifest) -> dict[str, Tensor]:

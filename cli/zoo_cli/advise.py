@@ -196,13 +196,13 @@ def _suspects(facts: Facts) -> Iterator[tuple[str, str]]:
             text += f"; {plural(len(wrong), 'pair')} with two labels"
         yield "the same picture", text
     if (known := facts.learnable) is not None:
-        found = f"{known.accuracy:.3f} ({known.low:.2f}-{known.high:.2f})"
+        figure = f"{known.accuracy:.3f} ({known.low:.2f}-{known.high:.2f})"
         if known.learnable:
-            yield "classes told apart", f"{found} right out of fold, {known.chance:.3f} by chance"
+            yield "classes told apart", f"{figure} right out of fold, {known.chance:.3f} by chance"
         else:
             yield (
                 "classes told apart",
-                f"no: {found} right out of fold, {known.chance:.3f} by chance. Nothing "
+                f"no: {figure} right out of fold, {known.chance:.3f} by chance. Nothing "
                 "can be learned here, as far as this many images show: are these their labels?",
             )
     if facts.doubted:

@@ -175,7 +175,9 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             given, extra, _ = self.make_parser(ctx).parse_args(list(line))
-            said = f"Got unexpected extra argument ({extra[0]})." if extra else str(error.message)
+            problem = (
+                f"Got unexpected extra argument ({extra[0]})." if extra else str(error.message)
+            )
             extra = extra or self._last_of_two(given)
             taken = {parameter.name for parameter in self.params if self.extra in parameter.opts}
             if not self.extra or len(extra) != 1 or taken & given.keys() or "--" in line:
@@ -183,7 +185,7 @@ class Command(click.Command):
             # The last of its kind: an argument before it may be the same word.
             at = len(line) - 1 - line[::-1].index(extra[0])
             form = shlex.join([*line[:at], self.extra, *line[at:]])
-            ctx.fail(f"{said or error.format_message()} Write: {ctx.command_path} {form}")
+            ctx.fail(f"{problem or error.format_message()} Write: {ctx.command_path} {form}")
 
     def _last_of_two(self, given: Mapping[str, object]) -> list[str]:
         """The second of two arguments, of which there may be any number."""
@@ -266,8 +268,8 @@ def tell_if_deprecated(zoo: Zoo, name: str) -> None:
     from zoo.errors import ZooError
 
     with suppress(ZooError):
-        if said := zoo.why_deprecated(name):
-            note(f"WARNING: {name} is deprecated: {said}")
+        if reason := zoo.why_deprecated(name):
+            note(f"WARNING: {name} is deprecated: {reason}")
 
 
 def open_accounts() -> Accounts:

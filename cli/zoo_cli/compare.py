@@ -71,39 +71,39 @@ def compare(names: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
     """
     if len(names) < 2:
         raise click.UsageError("name two or more to compare; zoo show shows one")
-    found = open_zoo().compare(*names, fold=not each_seed)
+    compared = open_zoo().compare(*names, fold=not each_seed)
     if as_json:
-        print_json(found.to_json())
+        print_json(compared.to_json())
     else:
-        print_compared(found)
+        print_compared(compared)
 
 
-def print_compared(found: Compared) -> None:
+def print_compared(compared: Compared) -> None:
     """Print checkpoints or runs side by side."""
-    for column in found.columns:
+    for column in compared.columns:
         for line in _about(column):
             click.echo(clean(line))
     click.echo()
     recipes = [
-        (name.replace("_", " "), [_option(column, name) for column in found.columns])
-        for name in found.differs
+        (name.replace("_", " "), [_option(column, name) for column in compared.columns])
+        for name in compared.differs
     ]
-    metrics = dict.fromkeys(name for column in found.columns for name in column.metrics)
+    metrics = dict.fromkeys(name for column in compared.columns for name in column.metrics)
     figures = [
-        (_called(name), [_figure(name, column.metrics.get(name)) for column in found.columns])
+        (_called(name), [_figure(name, column.metrics.get(name)) for column in compared.columns])
         for name in metrics
         if "@" not in name or name.partition("@")[0] in SCORE.values()
     ]
-    side_by_side([_titled(column) for column in found.columns], [*recipes, *figures])
-    if missing := [column.name for column in found.columns if column.recipe is None]:
+    side_by_side([_titled(column) for column in compared.columns], [*recipes, *figures])
+    if missing := [column.name for column in compared.columns if column.recipe is None]:
         note(f"no recipe is known of {', '.join(missing)}")
     elif not recipes:
         note("recipes do not differ")
     if any("-" in values for _, values in figures):
         note("a figure that is -: not measured here (zoo evaluate NAME DATA)")
-    if any(len(column.names) > 1 for column in found.columns):
+    if any(len(column.names) > 1 for column in compared.columns):
         note("mean ± standard deviation over the seeds; (…): 95% interval of one")
-    for remark in found.remarks:
+    for remark in compared.remarks:
         note(f"NOTE: {remark}")
 
 
@@ -191,13 +191,13 @@ def diff(a: str, b: str, as_json: bool) -> None:
         _note_order(changes.b.architecture)
 
 
-def _print_records(found: Diff) -> None:
+def _print_records(difference: Diff) -> None:
     """What is recorded beside the weights, as far as it differs."""
     rows: list[tuple[object, ...]]
-    rows = [("head " + key, *values) for key, values in found.head.items()]
-    recipe, absent = _recipes(found)
+    rows = [("head " + key, *values) for key, values in difference.head.items()]
+    recipe, absent = _recipes(difference)
     for part in RECORDED:
-        changes: Changes = recipe if part == "recipe" else getattr(found, part)
+        changes: Changes = recipe if part == "recipe" else getattr(difference, part)
         rows += [
             (part if key == part else f"{part} {key}", *map(_value, values))
             for key, values in changes.items()
@@ -207,7 +207,7 @@ def _print_records(found: Diff) -> None:
         table(("RECORDED", "A", "B"), rows)
     if absent:
         click.echo(clean(absent))
-    if classes := found.classes:
+    if classes := difference.classes:
         click.echo()
         moved = f"{classes.moved} at another index"
         click.echo(f"classes: {classes.before} before, {classes.after} after, {moved}")
@@ -216,16 +216,18 @@ def _print_records(found: Diff) -> None:
                 click.echo(clean(f"  {what} {len(names)}: {_listed(names)}"))
 
 
-def _recipes(found: Diff) -> tuple[Changes, str]:
+def _recipes(difference: Diff) -> tuple[Changes, str]:
     """What differs of both recipes; if only one has any, what was chosen for it, and who has none:
     beside nothing, defaults say nothing.
     """
-    for own, (side, other) in enumerate(((found.a, found.b), (found.b, found.a))):
-        if found.recipe.get("data", ("", ""))[own] is None:  # every recipe names its data
-            kept = chosen({name: values[1 - own] for name, values in found.recipe.items()})
-            told = f"{side.name} has no recipe; of that of {other.name}, what was chosen is shown"
-            return {name: found.recipe[name] for name in kept}, told
-    return found.recipe, ""
+    for own, (side, other) in enumerate(
+        ((difference.a, difference.b), (difference.b, difference.a))
+    ):
+        if difference.recipe.get("data", ("", ""))[own] is None:  # every recipe names its data
+            kept = chosen({name: values[1 - own] for name, values in difference.recipe.items()})
+            remark = f"{side.name} has no recipe; of that of {other.name}, what was chosen is shown"
+            return {name: difference.recipe[name] for name in kept}, remark
+    return difference.recipe, ""
 
 
 def _number(value: float | None) -> str:
@@ -287,12 +289,12 @@ def identify(file: Path, keys: bool, as_json: bool) -> None:
 
 def _identify_folder(folder: Path, *, as_json: bool) -> None:
     bad: list[InvalidWeights] = []
-    found = open_zoo().identify_folder(folder, bad=bad)
+    identified = open_zoo().identify_folder(folder, bad=bad)
     if as_json:
-        print_json_list(one.to_json() for one in found)
+        print_json_list(one.to_json() for one in identified)
     else:
         wide = 0
-        for one in found:  # a large file takes its time: no line waits for the next one
+        for one in identified:  # a large file takes its time: no line waits for the next one
             if not wide:
                 wide = FILE_WIDTH
                 click.echo(f"{'FILE':{wide}}  WHAT")
@@ -302,10 +304,10 @@ def _identify_folder(folder: Path, *, as_json: bool) -> None:
     raise_last(bad)
 
 
-def _in_a_line(found: Identified) -> str:
-    if not found.matches:
-        return "unknown" + (f"; fits {_listed(found.fits)}" if found.fits else "")
-    best = found.matches[0]
+def _in_a_line(identified: Identified) -> str:
+    if not identified.matches:
+        return "unknown" + (f"; fits {_listed(identified.fits)}" if identified.fits else "")
+    best = identified.matches[0]
     share = f" ({_percent(best.share)})" if best.verdict == "derived" else ""
     return f"{VERDICTS[best.verdict]} {shortened(best.name)}{share}"
 
@@ -323,8 +325,8 @@ def _print_unknown(file: str, fits: Sequence[str]) -> None:
 
 def _print_best(file: str, best: FileMatch) -> None:
     name = shortened(best.name)
-    told = name if name == best.manifest.short else f"{name}  {best.manifest.short}"
-    click.echo(clean(f"{file} {VERDICTS[best.verdict]} {told}"))
+    shown = name if name == best.manifest.short else f"{name}  {best.manifest.short}"
+    click.echo(clean(f"{file} {VERDICTS[best.verdict]} {shown}"))
     if not best.here:
         click.echo("  some of its tensors seem to be in the file; how many weights is not known")
         note(f"only a remote has it; to compare all of it: {best.pull}")

@@ -57,7 +57,7 @@ class _Completed(click.types.StringParamType):
 
 
 def _names(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
-    return (found.name for found in zoo.search(name=f"{incomplete}*", limit=MOST))
+    return (row.name for row in zoo.search(name=f"{incomplete}*", limit=MOST))
 
 
 def _to_delete(zoo: Zoo, ctx: click.Context, incomplete: str) -> Iterable[str]:
@@ -84,7 +84,7 @@ def _plugins(group: str) -> Find:
 
 
 def _architectures(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:
-    return (found.architecture for found in zoo.architectures(f"{incomplete}*").architectures)
+    return (known.architecture for known in zoo.architectures(f"{incomplete}*").architectures)
 
 
 def _data(zoo: Zoo, _: click.Context, incomplete: str) -> Iterable[str]:

@@ -64,23 +64,23 @@ def delete(
     if dry_run and restore:
         raise click.UsageError("--dry-run shows what would be deleted, and --restore deletes none")
     zoo, asks = open_zoo(), bool(remote) or any(map(is_pattern, names))
-    found = [*zoo.names_like(names, remote=remote, deleted=restore)]
+    refs = [*zoo.names_like(names, remote=remote, deleted=restore)]
     seen: dict[str, RefEntry] = {}
-    if dry_run or (not restore and (asks or len(found) > 1)):
-        seen = {name: zoo.entry(name, remote=remote) for name in found}
+    if dry_run or (not restore and (asks or len(refs) > 1)):
+        seen = {name: zoo.entry(name, remote=remote) for name in refs}
         # The protected first: what cannot be deleted is told before anything is.
-        found.sort(key=lambda name: not seen[name].protected)
+        refs.sort(key=lambda name: not seen[name].protected)
     if asks and not (restore or dry_run):
         _confirm(seen, remote, yes=yes, as_json=as_json)
-    told = []
-    for name in found:
+    rows = []
+    for name in refs:
         line, entry = _done(zoo, name, remote, seen.get(name), restore=restore, dry_run=dry_run)
-        told.append({"ref": name, "remote": remote, **entry.to_json()})
+        rows.append({"ref": name, "remote": remote, **entry.to_json()})
         if not as_json:
             click.echo(clean(line))
     if as_json:
         alone = len(names) == 1 and not is_pattern(names[0])
-        print_json(told[0] if alone else told)
+        print_json(rows[0] if alone else rows)
 
 
 def _done(

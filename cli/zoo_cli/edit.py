@@ -44,8 +44,8 @@ def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
         print_json(done.to_json())
         return
     lines = moved(done.ref, done.moved_from, done.change)
-    told = f"stated: {', '.join(done.changed)}; the weights are the same"
-    lines.append(told if done.changed else "nothing changes: all of it is stated already")
+    stated = f"stated: {', '.join(done.changed)}; the weights are the same"
+    lines.append(stated if done.changed else "nothing changes: all of it is stated already")
     if done.unknown:
         lines.append(f"unknown: {', '.join(name.replace('_', ' ') for name in done.unknown)}")
     result(done.ref, done.manifest, *lines, *done.remarks)

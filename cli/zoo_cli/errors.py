@@ -44,8 +44,8 @@ class Failure:
 
     def __str__(self) -> str:
         hints = (f"  {line}" for line in self.hint.splitlines() if line)
-        told = self.shown or self.message
-        return "\n".join([told if self.code == "interrupted" else f"error: {told}", *hints])
+        message = self.shown or self.message
+        return "\n".join([message if self.code == "interrupted" else f"error: {message}", *hints])
 
 
 def failure(error: BaseException) -> Failure:
@@ -116,8 +116,8 @@ def _too_long(path: str) -> str:
     size, most, what = len(os.fsencode(longest)), 255, "name"
     if size <= most:
         size, most, what = len(os.fsencode(path)), 4095, "path"
-    said = f"'{path[:40]}…' cannot be a file or folder"
-    return f"{said}: a {what} has at most {most} bytes, and this one {size}"
+    problem = f"'{path[:40]}…' cannot be a file or folder"
+    return f"{problem}: a {what} has at most {most} bytes, and this one {size}"
 
 
 def _shown(error: e.ZooError) -> str:

@@ -94,12 +94,12 @@ def import_(
     """
     of = _Network(*(options.pop(part) for part in _Network._fields))
     _check_usage(file, of, recursive=recursive, yes=yes)
-    said = cast(ImportOptions, options)
+    stated = cast(ImportOptions, options)
     if recursive:
         ask = not (yes or as_json or dry_run) and on_terminal(sys.stdin)
-        _import_all(file, name, of, dry_run, ask, as_json, said)
+        _import_all(file, name, of, dry_run, ask, as_json, stated)
     else:
-        (_plan_import if dry_run else _import_one)(file, name, of, as_json, said)
+        (_plan_import if dry_run else _import_one)(file, name, of, as_json, stated)
 
 
 class _Network(NamedTuple):
@@ -145,8 +145,8 @@ def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: Imp
 
 
 def _show(done: Imported) -> None:
-    said = map(with_short_digests, filter(None, [str(done.taken), done.taken.said]))
-    result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *said)
+    lines = map(with_short_digests, filter(None, [str(done.taken), done.taken.said]))
+    result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *lines)
 
 
 def _import_all(

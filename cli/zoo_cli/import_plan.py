@@ -62,9 +62,9 @@ def show_plan(plan: ImportPlan) -> None:
         (len(plan.having("here")), "here already"),
         (len(plan.having("bad")), "bad"),
     )
-    told = ", ".join(f"{number} {what}" for number, what in counts if number)
+    total = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
-    paragraph(f"{plural(len(plan.files), 'file')}: {told or 'none'}{saved if new else ''}")
+    paragraph(f"{plural(len(plan.files), 'file')}: {total or 'none'}{saved if new else ''}")
 
 
 def _odd(plan: ImportPlan) -> list[PlannedFile]:
@@ -118,10 +118,10 @@ def _within(plan: ImportPlan, file: PlannedFile) -> str:
     return str(file.path.relative_to(plan.folder))
 
 
-def _tell(what: str, said: Iterable[tuple[str, str]]) -> None:
+def _tell(what: str, remarks: Iterable[tuple[str, str]]) -> None:
     """Print what there is to say of files: once, with those that it is of."""
     names: dict[str, list[str]] = {}
-    for name, text in said:
+    for name, text in remarks:
         names.setdefault(text, []).append(name)
     for text, each in names.items():
         more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""

@@ -71,8 +71,8 @@ def login(url: str, plain_http: bool, browser: bool, oidc: bool, name: str, as_j
 def _typed() -> str:
     if sys.stdin.isatty():
         what = "token (none: by a page in a browser)"
-        said: str = click.prompt(what, hide_input=True, err=True, default="", show_default=False)
-        return said.strip()
+        token: str = click.prompt(what, hide_input=True, err=True, default="", show_default=False)
+        return token.strip()
     return sys.stdin.readline().strip()
 
 

@@ -158,7 +158,7 @@ def shortened(name: str) -> str:
 
 def with_short_digests(text: str) -> str:
     """The text with its digests short, which stand there for what has no name."""
-    return re.sub(r"\b[a-z0-9]+:[0-9a-f]{64}\b", lambda found: shortened(found[0]), text)
+    return re.sub(r"\b[a-z0-9]+:[0-9a-f]{64}\b", lambda match: shortened(match[0]), text)
 
 
 def size(number: float) -> str:
@@ -226,11 +226,11 @@ def table(
     columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
     width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
 
-    told = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
+    filled = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
     left, kept = width + GAP, [c for c in columns if c[0] not in least_first]
     left -= sum(max(map(len, column)) + GAP for column in kept)
-    telling = [name for name in least_first[::-1] if told.get(name) or not rows]
-    for name in sorted(telling, key=lambda name: 2 * told.get(name, 0) < len(rows)):
+    telling = [name for name in least_first[::-1] if filled.get(name) or not rows]
+    for name in sorted(telling, key=lambda name: 2 * filled.get(name, 0) < len(rows)):
         for column in [column for column in columns if column[0] == name]:
             if (wide := max(map(len, column)) + GAP) <= left:
                 kept.append(column)
@@ -255,8 +255,8 @@ def fitted(
         return
     for first, *others in rows:
         click.echo(clean(first))
-        told = zip(header[1:], others, strict=True)
-        paragraph("; ".join(f"{name.lower()} {text}" for name, text in told if text != "-"), "  ")
+        cells = zip(header[1:], others, strict=True)
+        paragraph("; ".join(f"{name.lower()} {text}" for name, text in cells if text != "-"), "  ")
 
 
 def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:

@@ -112,7 +112,7 @@ def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
                 "MB",
                 "GMACS",
             ),
-            [_row(each, found, alike=each in alike) for each, found in measured],
+            [_row(each, scores, alike=each in alike) for each, scores in measured],
             least_first=("H-SCORE", "LOGME", "GMACS", "KNN"),
         )
         click.echo()
@@ -131,20 +131,20 @@ def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
         note(f"written to {out}")
 
 
-def _row(each: Ranked, found: FeatureScores, *, alike: bool) -> tuple[object, ...]:
+def _row(each: Ranked, scores: FeatureScores, *, alike: bool) -> tuple[object, ...]:
     signs = ("*" if each.finalist else "") + ("=" if alike else "")
     size = NONE if each.bytes is None else f"{each.bytes / 1e6:.1f}"
-    macs = NONE if found.gmacs is None else f"{found.gmacs:.3g}"
-    h_score = NONE if found.h_score is None else f"{found.h_score:.2f}"
+    macs = NONE if scores.gmacs is None else f"{scores.gmacs:.3g}"
+    h_score = NONE if scores.h_score is None else f"{scores.h_score:.2f}"
     return (
         signs,
         each.name,
-        brief(found.score, found.low, found.high),
+        brief(scores.score, scores.low, scores.high),
         _prior(each),
-        f"{found.knn:.3f}",
-        f"{found.logme:.3f}",
+        f"{scores.knn:.3f}",
+        f"{scores.logme:.3f}",
         h_score,
-        f"{found.ms:.1f}",
+        f"{scores.ms:.1f}",
         size,
         macs,
     )

@@ -170,12 +170,12 @@ def _report(
 def _anonymous(zoo: Zoo) -> dict[str, str]:
     """The servers among the remotes for which there is no token, by name."""
     served = {name: at for name, at in zoo.remotes().items() if at.startswith("http")}
-    found = {}
+    anonymous = {}
     for name, location in served.items():
         with suppress(ZooError):
             if token_for(ServerUrl.parse(location)) is None:
-                found[name] = location
-    return found
+                anonymous[name] = location
+    return anonymous
 
 
 def _list(what: str, lines: list[str]) -> None:

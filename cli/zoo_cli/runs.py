@@ -52,24 +52,24 @@ def runs(context: click.Context, trials: bool, as_json: bool) -> None:
     if trials:
         _trials(open_zoo().trials(), as_json)
         return
-    found = open_zoo().runs()
+    listed = open_zoo().runs()
     if as_json:
-        print_json([run.to_json() for run in found])
+        print_json([run.to_json() for run in listed])
         return
     rows: list[tuple[str, ...]] = [
-        (_result(run), run.id, _saved(run), run.base, run.started) for run in found
+        (_result(run), run.id, _saved(run), run.base, run.started) for run in listed
     ]
     header: tuple[str, ...] = ("RESULT", "RUN", "SAVED AS", "BASE", "STARTED")
-    if any(run.reporter for run in found):
+    if any(run.reporter for run in listed):
         header = (*header, "REPORTED BY")
-        rows = [(*row, run.reporter) for row, run in zip(rows, found, strict=True)]
+        rows = [(*row, run.reporter) for row, run in zip(rows, listed, strict=True)]
     table(header, rows, least_first=("STARTED", "BASE", "SAVED AS"))  # an id begins with its date
 
 
-def _trials(found: Table[PastTrial], as_json: bool) -> None:
+def _trials(past: Table[PastTrial], as_json: bool) -> None:
     """All that was tried; what was advised has a star."""
     if as_json:
-        print_json(found.to_json())
+        print_json(past.to_json())
         return
     rows = [
         (
@@ -80,7 +80,7 @@ def _trials(found: Table[PastTrial], as_json: bool) -> None:
             each.images,
             each.at,
         )
-        for each in found
+        for each in past
     ]
     header = ("SCORE", "TRIED", "BASE", "DATA", "IMAGES", "AT")
     table(header, rows, least_first=("AT", "IMAGES", "DATA", "BASE"))
@@ -240,11 +240,11 @@ def compare(ids: tuple[str, ...], each_seed: bool, as_json: bool) -> None:
     Example:
       zoo runs compare last 20261127-081500
     """
-    found = open_zoo().compare_runs(*ids, fold=not each_seed)
+    compared = open_zoo().compare_runs(*ids, fold=not each_seed)
     if as_json:
-        print_json(found.to_json())
+        print_json(compared.to_json())
     else:
-        print_compared(found)
+        print_compared(compared)
 
 
 def _recipe(run: Run) -> str:

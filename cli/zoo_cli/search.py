@@ -97,17 +97,17 @@ def search(
       zoo search 'dataset:digits accuracy>=0.97 pulled:yes' --json
     """
     zoo, text = open_zoo(indexed=True), " ".join(query)
-    found = zoo.search(text, sort=sort, limit=limit, **asked)
+    results = zoo.search(text, sort=sort, limit=limit, **asked)
     if as_json:
-        print_json([row.to_json() for row in found])
+        print_json([row.to_json() for row in results])
         return
-    _print_found(found, f"{text} {sort or ''}")
+    _print_found(results, f"{text} {sort or ''}")
     total = zoo.count(text, at_most=MOST_COUNTED, **asked)
     if not total:
         _note_nothing(zoo, text, of_params=bool(asked["max_params"]) or "params" in text)
-    elif total > len(found):
+    elif total > len(results):
         many = f"more than {total}" if total == MOST_COUNTED else str(total)
-        note(f"{len(found)} of {many}; --limit shows more")
+        note(f"{len(results)} of {many}; --limit shows more")
 
 
 @command()
@@ -135,24 +135,24 @@ def ls(query: tuple[str, ...], sort: str | None, limit: int | None, as_json: boo
     patterns = names if len(names) > 1 or any(map(is_pattern, names)) else []
     zoo, text = open_zoo(indexed=True), " ".join(word for word in query if word not in patterns)
     asked = ALL if patterns else limit or ALL
-    found: Sequence[SearchResult] = zoo.search(
+    results: Sequence[SearchResult] = zoo.search(
         text, pulled=True, sort=sort or "-updated", limit=asked
     )
     if patterns:
-        found = [row for row in found if any(_is_like(row.name, each) for each in patterns)]
-        found = found[: limit or ALL]
+        results = [row for row in results if any(_is_like(row.name, each) for each in patterns)]
+        results = results[: limit or ALL]
     if as_json:
-        print_json([row.to_json() for row in found])
+        print_json([row.to_json() for row in results])
         return
-    _print_found(found, f"{text} {sort or ''} updated arch", without=("here",))
+    _print_found(results, f"{text} {sort or ''} updated arch", without=("here",))
     kept = zoo.not_finite()
-    if odd := [row.name for row in found if row.manifest in kept]:
+    if odd := [row.name for row in results if row.manifest in kept]:
         note(clean(f"with NaN or infinite weights: {some(odd)}"))
-    if len(found) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
+    if len(results) == limit and not patterns and (total := zoo.count(text, pulled=True)) > limit:
         note(f"{limit} of {total}; --limit shows more")
-    if not found and not query:
+    if not results and not query:
         note("nothing is here yet: zoo pull NAME brings one, zoo search finds names")
-    elif not found:
+    elif not results:
         asked_for = " and ".join(filter(None, (" or ".join(patterns), text)))
         note(f"nothing here matches {asked_for}; zoo ls lists all")
 
@@ -181,9 +181,9 @@ def _note_nothing(zoo: Zoo, asked: str, *, of_params: bool) -> None:
         note("checkpoints with an unknown number of parameters match no filter on params")
 
 
-def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[str] = ()) -> None:
+def _print_found(results: Sequence[SearchResult], asked: str, without: Sequence[str] = ()) -> None:
     """Print what was found, if anything, with a column for each field that ``asked`` names."""
-    if not found:
+    if not results:
         return
     usual = {field: show for field, show in USUAL.items() if field not in without}
     shown = usual | {
@@ -191,7 +191,7 @@ def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[st
     }
     if re.search(r"\baccuracy\b", asked):
         shown["accuracy"] = _accuracy
-    if any(there.here not in (None, "same") for row in found for there in row.at_remotes):
+    if any(there.here not in (None, "same") for row in results for there in row.at_remotes):
         shown |= COMPARED
     asked_for = dict.fromkeys(MEASURE.findall(asked))
     metrics = [field for field in asked_for if field.removeprefix("metric.") not in shown]
@@ -199,7 +199,7 @@ def _print_found(found: Sequence[SearchResult], asked: str, without: Sequence[st
         [*map(_title, shown), *metrics],
         [
             [*(show(row) for show in shown.values()), *(_metric(row, name) for name in metrics)]
-            for row in found
+            for row in results
         ],
         LEAST_FIRST,
     )
@@ -411,11 +411,11 @@ def list_arch(pattern: str, as_json: bool) -> None:
       zoo list-arch resnet50
     """
     zoo = open_zoo(indexed=True)
-    found = zoo.architectures(pattern)
+    listed = zoo.architectures(pattern)
     if as_json:
-        print_json(found.to_json())
+        print_json(listed.to_json())
         return
-    if found.weights:
+    if listed.weights:
         shown = ("name", "head", "macs", "input", "top1", "classes", "license", "here", "accuracy")
         tell = (
             EXTRA
@@ -424,7 +424,7 @@ def list_arch(pattern: str, as_json: bool) -> None:
         )
         table(
             [*map(_title, shown)],
-            [[tell[field](row) for field in shown] for row in found.weights],
+            [[tell[field](row) for field in shown] for row in listed.weights],
             LEAST_FIRST,
         )
         return
@@ -438,8 +438,8 @@ def list_arch(pattern: str, as_json: bool) -> None:
             known.remote or NONE,
             known.catalog or NONE,
         )
-        for known in found.architectures
+        for known in listed.architectures
     ]
     table(header, rows, least_first=("REMOTE", "PLUGIN", "CATALOG"))
-    if not found.architectures:
+    if not listed.architectures:
         _note_empty(zoo)

@@ -111,8 +111,8 @@ def serve(
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
-    for option, said in (("--cache", cache), ("--scrub", scrub)):
-        if said and not store:
+    for option, value in (("--cache", cache), ("--scrub", scrub)):
+        if value and not store:
             raise click.UsageError(f"{option} is of a bucket: it goes with --store.")
     daily = read_bytes(scrub) if scrub else None
     if daily == 0:
@@ -251,9 +251,9 @@ def team_ls(as_json: bool) -> None:
 @click.argument("name")
 def team_add(name: str, as_json: bool) -> None:
     """Make a team, with the namespace NAME."""
-    made = open_accounts().add(name, team=True)
+    account = open_accounts().add(name, team=True)
     if as_json:
-        print_json(made.to_json())
+        print_json(account.to_json())
     else:
         note(f"{name} is a team; who is in it: zoo serve role {name} ACCOUNT writer")
 
@@ -307,8 +307,8 @@ def token_create(
       zoo serve token create ci --for append --only team/flowers
     """
     lasts = None if days is None else days * 86400.0
-    made, secret = open_accounts().new_token(account, name, purpose, only=only, lasts=lasts)
-    _show_secret(made, str(secret), as_json=as_json)
+    created, secret = open_accounts().new_token(account, name, purpose, only=only, lasts=lasts)
+    _show_secret(created, str(secret), as_json=as_json)
 
 
 @command("revoke", of=token)
@@ -396,10 +396,10 @@ def role(path: str | None, who: str | None, given: str | None, as_json: bool) ->
         accounts.grant(path, who, None if given == "none" else given)
         _tell_if_none(path, accounts)
     rows = [
-        {"path": said.path, "who": who, "role": role}
-        for said in accounts.rules().given()
-        if path in (None, said.path)
-        for who, role in sorted(said.roles.items())
+        {"path": rule.path, "who": who, "role": role}
+        for rule in accounts.rules().given()
+        if path in (None, rule.path)
+        for who, role in sorted(rule.roles.items())
     ]
     if as_json:
         print_json(rows)
@@ -461,11 +461,11 @@ def _show_teams(accounts: Accounts, *, as_json: bool) -> None:
     roles = {given.path: given.roles for given in accounts.rules().given()}
     members = {each.name: roles.get(each.name, {}) for each in accounts.all() if each.team}
     if as_json:
-        print_json([{"name": name, "members": said} for name, said in members.items()])
+        print_json([{"name": name, "members": grants} for name, grants in members.items()])
     elif members:
         rows = [
-            (name, ", ".join(f"{who} ({role})" for who, role in sorted(said.items())) or "-")
-            for name, said in members.items()
+            (name, ", ".join(f"{who} ({role})" for who, role in sorted(grants.items())) or "-")
+            for name, grants in members.items()
         ]
         table(("TEAM", "MEMBERS"), rows)
     else:
@@ -492,11 +492,13 @@ def _show_tokens(tokens: list[Token], *, as_json: bool) -> None:
         note("there are no tokens yet; make one: zoo serve token create ACCOUNT")
 
 
-def _show_secret(made: Token, secret: str, *, as_json: bool) -> None:
+def _show_secret(entry: Token, secret: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({**made.to_json(), "token": secret})
+        print_json({**entry.to_json(), "token": secret})
         return
     click.echo(secret)
-    until = f" until {made.expires}" if made.expires else ""
-    where = f", {' and '.join(made.only)} only" if made.only else ""
-    note(f"a token for {made.account} to {made.purpose} with{where}{until}; it is shown this once")
+    until = f" until {entry.expires}" if entry.expires else ""
+    where = f", {' and '.join(entry.only)} only" if entry.only else ""
+    note(
+        f"a token for {entry.account} to {entry.purpose} with{where}{until}; it is shown this once"
+    )

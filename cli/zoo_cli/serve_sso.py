@@ -119,7 +119,7 @@ def sso_add(
     file = "" if secret_file is None else str(secret_file.resolve())
     if secret_file:
         read_secret_file(secret_file)
-    made = Provider(
+    provider = Provider(
         name=name,
         issuer=issuer,
         client_id=client_id,
@@ -131,9 +131,9 @@ def sso_add(
         groups_claim=groups_claim,
         rules=tuple(map(read_rule, rules)),
     )
-    open_accounts().providers.add(made)
+    open_accounts().providers.add(provider)
     if as_json:
-        print_json(made.to_json())
+        print_json(provider.to_json())
     else:
         note(f"people sign in by {name}; there, the redirect URI is: URL/-/sso/{name}/back")
         note("where URL is this server's, as browsers have it (--public-url)")
@@ -193,8 +193,8 @@ def _claims(given: tuple[str, ...]) -> dict[str, str]:
 def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
     providers, identities = accounts.providers.all(), accounts.providers.identities()
     if as_json:
-        told = [each.to_json() for each in providers]
-        print_json({"providers": told, "identities": [each.to_json() for each in identities]})
+        shown = [each.to_json() for each in providers]
+        print_json({"providers": shown, "identities": [each.to_json() for each in identities]})
         return
     if not providers:
         note("people sign in by tokens alone; this adds a service: zoo serve sso add NAME")
@@ -213,8 +213,8 @@ def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
         table(("ACCOUNT", "ISSUER", "SUBJECT", "SINCE"), linked)
 
 
-def _for_whom(made: Provider) -> str:
-    return " ".join((*made.domains, *(f"{n}={t}" for n, t in made.claims.items()))) or "all"
+def _for_whom(provider: Provider) -> str:
+    return " ".join((*provider.domains, *(f"{n}={t}" for n, t in provider.claims.items()))) or "all"
 
 
 @group
@@ -280,13 +280,13 @@ def publisher_add(
     from zoo.serve.sso import check_sso
 
     check_sso()
-    accounts, said = open_accounts(), _claims(claims)
-    made = accounts.publishers.add(path, issuer, said, account=account, hosts=hosts)
+    accounts, required = open_accounts(), _claims(claims)
+    added = accounts.publishers.add(path, issuer, required, account=account, hosts=hosts)
     if as_json:
-        print_json(made.to_json())
+        print_json(added.to_json())
     else:
-        click.echo(made.id)
-        note(f"such jobs get a token for {made.path}, as {made.account}: zoo login URL --oidc")
+        click.echo(added.id)
+        note(f"such jobs get a token for {added.path}, as {added.account}: zoo login URL --oidc")
 
 
 @command("rm", of=publisher)

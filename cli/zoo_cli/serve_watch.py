@@ -52,12 +52,12 @@ def audit(
         _check(rows, as_json=as_json)
         return
     begin = since.strftime(TIMES[1]) if since else ""
-    found = rows.newest(since=begin, who=who, name=name, limit=limit)
+    entries = rows.newest(since=begin, who=who, name=name, limit=limit)
     if as_json:
-        print_json([row.to_json() for row in found])
-    elif found:
+        print_json([row.to_json() for row in entries])
+    elif entries:
         table(
-            ("ROW", "WHEN", "WHO", "FROM", "WHAT", "NAME", "MORE"), [_shown(row) for row in found]
+            ("ROW", "WHEN", "WHO", "FROM", "WHAT", "NAME", "MORE"), [_shown(row) for row in entries]
         )
     else:
         note("there are no such rows")

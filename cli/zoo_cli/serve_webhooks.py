@@ -51,12 +51,12 @@ def webhook_add(url: str, path: str, private_network: bool, as_json: bool) -> No
 
     What is sent has the secret in the header X-Webhook-Secret. It can be seen again: ls --json.
     """
-    made = open_accounts().webhooks.add(url, path, private=private_network)
+    added = open_accounts().webhooks.add(url, path, private=private_network)
     if as_json:
-        print_json(_told(made))
+        print_json(_told(added))
     else:
-        click.echo(_secret(made))
-        note(f"webhook {made.id} is told of changes in {made.path or 'all'}, with that secret")
+        click.echo(_secret(added))
+        note(f"webhook {added.id} is told of changes in {added.path or 'all'}, with that secret")
 
 
 @command("rm", of=webhook)

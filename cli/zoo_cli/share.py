@@ -103,7 +103,7 @@ def pull(
     if several and (remote is None or remote.startswith("hf://") or save):
         says = f"'{name}' is a pattern: those are of a store, and keep their names (--from REMOTE)"
         raise click.UsageError(says)
-    told: list[Json] = []
+    documents: list[Json] = []
     refused: list[Unsigned] = []
     for each in zoo.names_like(name, remote=remote) if several else [name]:
         try:
@@ -122,9 +122,9 @@ def pull(
             _show_pulled(done)
         if done.copied:
             _tell_of_pull(done.copied, each)
-        told.append(done.to_json())
-    if as_json and (several or told):
-        print_json(told if several else told[0])
+        documents.append(done.to_json())
+    if as_json and (several or documents):
+        print_json(documents if several else documents[0])
     raise_last(refused)
 
 
@@ -235,9 +235,9 @@ def push(
     else:
         named = _named(zoo, names, to)
         every = (zoo.push(each, to, save=save, private=private, **how) for each in named)
-    told: list[Json] = []
+    documents: list[Json] = []
     for done in every:
-        if not told:
+        if not documents:
             _tell_if_a_folder(zoo, to)
         if not as_json:
             _show_pushed(done, names[0])
@@ -247,19 +247,19 @@ def push(
         if done.copied:
             _tell_of_damage(done.copied, to)
             _tell_if_deprecated_here_only(zoo, done, to)
-        told.append(done.to_json())
+        documents.append(done.to_json())
     if as_json:
-        print_json(told if several else told[0])
+        print_json(documents if several else documents[0])
 
 
 def _named(zoo: Zoo, names: tuple[str, ...], to: str) -> list[str]:
     """The names to be sent; one with a slip is refused before any is."""
-    found = zoo.names_like(names)
-    if len(found) > 1 and to.startswith("hf://"):
-        raise click.UsageError(f"{to} takes one checkpoint; {' '.join(names)} is {len(found)}")
-    for each in found[1:]:
+    refs = zoo.names_like(names)
+    if len(refs) > 1 and to.startswith("hf://"):
+        raise click.UsageError(f"{to} takes one checkpoint; {' '.join(names)} is {len(refs)}")
+    for each in refs[1:]:
         zoo.entry(each)
-    return found
+    return refs
 
 
 def _tell_if_a_folder(zoo: Zoo, to: str) -> None:
@@ -304,10 +304,10 @@ def _tell_if_unread(zoo: Zoo, done: Pushed, to: str) -> None:
 
 
 def _tell_if_deprecated_here_only(zoo: Zoo, done: Pushed, to: str) -> None:
-    said = zoo.why_deprecated(str(done.ref))
-    if said and done.copied and not done.copied.deprecated:
-        note(f"{done.ref} is deprecated here: {said}")
-        note(f"{to} is not told: zoo deprecate {done.ref} {quote(said)} --at {quote(to)}")
+    reason = zoo.why_deprecated(str(done.ref))
+    if reason and done.copied and not done.copied.deprecated:
+        note(f"{done.ref} is deprecated here: {reason}")
+        note(f"{to} is not told: zoo deprecate {done.ref} {quote(reason)} --at {quote(to)}")
 
 
 def _tell_of_damage(copied: Copied, to: str) -> None:
@@ -349,8 +349,8 @@ def tag(name: str, new: str, at: datetime | None, force: bool, note: str, as_jso
         before = None
     change = zoo.change(str(before), str(entry.manifest)) if before else None
     if as_json:
-        told = {"change": change.to_json()} if change else {}
-        print_json({"ref": new, **entry.to_json(), **told})
+        more = {"change": change.to_json()} if change else {}
+        print_json({"ref": new, **entry.to_json(), **more})
     else:
         result(new, entry.manifest, *moved(new, before, change))
 
@@ -379,8 +379,8 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     if paths:
         keep_downloads(zoo.workspace, *paths)
     if as_json:
-        told = [{"ref": each, **entry.to_json()} for each, entry in done.items()]
-        print_json(told if all_tags else told[0])
+        renamed = [{"ref": each, **entry.to_json()} for each, entry in done.items()]
+        print_json(renamed if all_tags else renamed[0])
     else:
         for each, entry in done.items():
             click.echo(f"{each}  {entry.manifest.short}")

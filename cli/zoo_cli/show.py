@@ -76,8 +76,8 @@ def show(name: str, all_: bool, as_json: bool) -> None:
         print_json(data)
         return
     idle = _idle(data.get("recipe") or {})
-    said = [(key, value) for key, value in _lines(data) if key not in idle]
-    known = _with_intervals([(clean(key), clean(value)) for key, value in said])
+    fields = [(key, value) for key, value in _lines(data) if key not in idle]
+    known = _with_intervals([(clean(key), clean(value)) for key, value in fields])
     rank = {key: number for number, key in enumerate(FIRST)}
     if "metrics" in (data.get("provenance") or {}):  # an import says who has told them
         rank |= {key: rank["metrics.top1"] for key, _ in known if key.startswith("metrics.")} | rank
@@ -153,28 +153,28 @@ def at_remote(there: Json) -> str:
     return f"{there['remote']}: {there['manifest'][7:19]}, moved {there['at']}{by}{note}{here}"
 
 
-def evaluated(found: Json) -> str:
+def evaluated(evaluation: Json) -> str:
     """What an evaluation found, in a line."""
-    part = "" if found["split"] == "all" else f" ({found['split']} split)"
-    figures = scored(found["task"], found["metrics"])
-    images = plural(found["images"], "image")
-    return f"{figures} on {images} of {found['data']}{part}, {found['at'][:10]}"
+    part = "" if evaluation["split"] == "all" else f" ({evaluation['split']} split)"
+    figures = scored(evaluation["task"], evaluation["metrics"])
+    images = plural(evaluation["images"], "image")
+    return f"{figures} on {images} of {evaluation['data']}{part}, {evaluation['at'][:10]}"
 
 
-def benched(found: Json) -> str:
+def benched(bench: Json) -> str:
     """What `zoo bench` measured, in a line."""
-    best = max(found["batches"], key=lambda each: each["images_per_second"])
-    alone = [f"{each['ms']:.4g} ms" for each in found["batches"] if each["batch"] == 1]
+    best = max(bench["batches"], key=lambda each: each["images_per_second"])
+    alone = [f"{each['ms']:.4g} ms" for each in bench["batches"] if each["batch"] == 1]
     rate = f"{best['images_per_second']:.4g} images/s at {best['batch']}"
-    how = f"{found['device']} ({found['model']}, {found['precision']})"
-    return f"{', '.join([*alone, rate])} on {how}, {found['at'][:10]}"
+    how = f"{bench['device']} ({bench['model']}, {bench['precision']})"
+    return f"{', '.join([*alone, rate])} on {how}, {bench['at'][:10]}"
 
 
 def _how(relation: str) -> str:
     from zoo.domain import manifest
 
-    told = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder)"}
-    return f"  {told[relation]}" if relation in told else ""
+    signs = {manifest.FOUND: FOUND, manifest.DECLARED: "(stated by a folder)"}
+    return f"  {signs[relation]}" if relation in signs else ""
 
 
 EACH: dict[str, Callable[[Json], str]] = {
@@ -307,23 +307,23 @@ def _why(entry: RefEntry) -> str:
     return f"{entry.why} ({entry.note[:NOTE_LETTERS]})" if entry.note else entry.why
 
 
-def _print_lineage(found: Lineage) -> None:
-    if not found.ancestors:
-        note(f"{found.name} holds files, no checkpoint: it has no lineage")
+def _print_lineage(lineage: Lineage) -> None:
+    if not lineage.ancestors:
+        note(f"{lineage.name} holds files, no checkpoint: it has no lineage")
         return
     click.echo("lineage")
-    for depth, step in enumerate(found.ancestors):
+    for depth, step in enumerate(lineage.ancestors):
         indent = "  " * min(depth, DEEPEST)
         click.echo(f"  {indent}{_step(step)}{_how(step.relation)}")
         if step.check:
             click.echo(f"  {indent}  {_check(step.check)}")
-    if found.descendants:
+    if lineage.descendants:
         click.echo("descendants")
-    for step in found.descendants:
+    for step in lineage.descendants:
         click.echo(f"  {'  ' * min((step.depth or 1) - 1, DEEPEST)}{_step(step)}")
-    for limit in found.terms.limits:
+    for limit in lineage.terms.limits:
         click.echo(clean(f"{limit.limit}: {limit.license}, from {limit.of}"))
-    for warning in found.warnings:
+    for warning in lineage.warnings:
         note(f"warning: {warning}")
 
 

@@ -64,8 +64,8 @@ def sign(
         print_json(done.to_json())
     else:
         by = f"signed by {done.maker}"
-        told = f"already {by}, on {done.at[:10]}: nothing is added" if done.at else by
-        result(name, done.manifest, told)
+        line = f"already {by}, on {done.at[:10]}: nothing is added" if done.at else by
+        result(name, done.manifest, line)
 
 
 @command(extra="--from")
@@ -99,14 +99,14 @@ def signatures(
     if remove is not None:
         _remove(name, remove, as_json=as_json, others=remote or keys)
         return
-    found = open_zoo().signatures(name, remote=remote, keys=keys)
+    listed = open_zoo().signatures(name, remote=remote, keys=keys)
     if as_json:
-        print_json([each.to_json() for each in found])
-    elif found:
-        table(("SIGNED BY", "TRUSTED AS", "SINCE", "ID", "COUNTS"), [_row(each) for each in found])
+        print_json([each.to_json() for each in listed])
+    elif listed:
+        table(("SIGNED BY", "TRUSTED AS", "SINCE", "ID", "COUNTS"), [_row(each) for each in listed])
     else:
         note(f"nobody has signed {name}: zoo sign {name} --key FILE")
-    if all(each.problem for each in found):
+    if all(each.problem for each in listed):
         sys.exit(1)
 
 
@@ -123,8 +123,8 @@ def _remove(name: str, beginning: str, *, as_json: bool, others: object) -> None
     if as_json:
         print_json(gone.to_json())
     else:
-        told = "is gone here; where it was pushed it stays"
-        note(f"the signature {gone.digest.short} of {name} {told}")
+        remark = "is gone here; where it was pushed it stays"
+        note(f"the signature {gone.digest.short} of {name} {remark}")
 
 
 @group

@@ -134,12 +134,12 @@ def plugins(as_json: bool) -> None:
     """
     from zoo import Zoo
 
-    found = Zoo.plugins()
+    available = Zoo.plugins()
     if as_json:
-        print_json([plugin.to_json() for plugin in found])
+        print_json([plugin.to_json() for plugin in available])
         return
     rows = [
         (plugin.group.removeprefix("zoo."), plugin.name, plugin.origin, plugin.problem or "works")
-        for plugin in found
+        for plugin in available
     ]
     table(("KIND", "NAME", "FROM", ""), rows, least_first=("FROM",))

@@ -49,14 +49,14 @@ def _metrics(
             raise click.BadParameter(f"'{text}' is not like accuracy=0.91", param=param) from error
         # Before files are read; `zoo edit` has it among its remarks.
         imports = context.info_name == "import" and not context.resilient_parsing
-        if imports and (told := metric_names.remark(name)):
-            note(told)
+        if imports and (remark := metric_names.remark(name)):
+            note(remark)
     return metrics
 
 
 def _license(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    if value and not context.resilient_parsing and (told := license_ids.remark(value)):
-        note(told)
+    if value and not context.resilient_parsing and (remark := license_ids.remark(value)):
+        note(remark)
     return value
 
 

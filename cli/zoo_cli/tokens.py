@@ -35,9 +35,9 @@ def token_ls(url: str, as_json: bool) -> None:
     """List your tokens at URL, without their secrets."""
     from zoo import Zoo
 
-    found = Zoo.tokens(url)
+    tokens = Zoo.tokens(url)
     if as_json:
-        print_json([each.to_json() for each in found])
+        print_json([each.to_json() for each in tokens])
         return
     rows = [
         (
@@ -48,7 +48,7 @@ def token_ls(url: str, as_json: bool) -> None:
             each.used or "-",
             "this login" if each.here else "-",
         )
-        for each in found
+        for each in tokens
     ]
     table(("ID", "NAME", "FOR", "EXPIRES", "USED", "HERE"), rows, least_first=("HERE",))
 
@@ -72,11 +72,11 @@ def token_create(
     if as_json:
         print_json(done.to_json())
         return
-    made = done.made
+    created = done.made
     click.echo(done.secret)
-    where = f", {' and '.join(made.only)} only" if made.only else ""
-    until = f" until {made.expires}" if made.expires else ""
-    note(f"{made.name}, a token to {made.purpose} with{where}{until}; it is shown this once")
+    where = f", {' and '.join(created.only)} only" if created.only else ""
+    until = f" until {created.expires}" if created.expires else ""
+    note(f"{created.name}, a token to {created.purpose} with{where}{until}; it is shown this once")
 
 
 @command("revoke", of=token)

@@ -285,22 +285,22 @@ def _is_given(name: str) -> bool:
     return source is ParameterSource.COMMANDLINE
 
 
-def _print_rates(found: LRCurve, as_json: bool) -> None:
+def _print_rates(curve: LRCurve, as_json: bool) -> None:
     if config.rank():
         return
     if as_json:
-        print_json(found.to_json())
+        print_json(curve.to_json())
         return
-    shown = list(zip(found.rates, found.losses, strict=True))[:: max(len(found.rates) // 12, 1)]
+    shown = list(zip(curve.rates, curve.losses, strict=True))[:: max(len(curve.rates) // 12, 1)]
     table(("RATE", "LOSS"), [(f"{rate:.2e}", f"{loss:.4f}") for rate, loss in shown])
-    option = f"--phases {found.phase}@" if found.phase else "--lr "
-    if found.suggestion:
-        click.echo(f"the loss is least at {clean(option)}{found.suggestion:.1e}")
+    option = f"--phases {curve.phase}@" if curve.phase else "--lr "
+    if curve.suggestion:
+        click.echo(f"the loss is least at {clean(option)}{curve.suggestion:.1e}")
     else:
-        scatter = f"{found.scatter:.2g}, by which single steps scatter"
+        scatter = f"{curve.scatter:.2g}, by which single steps scatter"
         click.echo(f"no clear answer: the loss falls by less than {scatter}; keep the rate")
-    if found.folder:
-        note(f"all of it: {found.folder / 'rates.csv'}, {found.folder / 'rates.png'}")
+    if curve.folder:
+        note(f"all of it: {curve.folder / 'rates.csv'}, {curve.folder / 'rates.png'}")
 
 
 def _print_plan(plan: FinetunePlan, save: str | None, as_json: bool) -> None:
@@ -322,8 +322,8 @@ def _print_plan(plan: FinetunePlan, save: str | None, as_json: bool) -> None:
     rows.append(("strategy", f"{plan.strategy}, on {plan.device}{norms}"))
     for phase in plan.phases:
         rows += _planned(phase, plan.units)
-    told = ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())
-    rows.append(("seconds", f"about {sum(seconds.values()):.0f}, by a few batches: {told}"))
+    parts = ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())
+    rows.append(("seconds", f"about {sum(seconds.values()):.0f}, by a few batches: {parts}"))
     rows += [("", f"not in it: {part}") for part in plan.unknown]
     if plan.moves_from:
         rows.append(("save", f"{save} is {plan.moves_from.short} now, and moves when it is done"))
@@ -345,63 +345,63 @@ def _planned(phase: PlannedPhase, units: int) -> Iterator[tuple[str, str]]:
         yield "training", f"{plural(phase.epochs, 'epoch')} of {phase.steps:,} steps"
 
 
-def _print_seeds(found: Seeds, as_json: bool) -> None:
+def _print_seeds(seeds: Seeds, as_json: bool) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(seeds.to_json())
         return
-    score = SCORE[found.runs[0].task]
+    score = SCORE[seeds.runs[0].task]
     rows = [
         (seed, "-" if value is None else f"{value:.4f}", scored(each.task, each.metrics), each.ref)
-        for seed, value, each in zip(found.seeds, found.validation, found.runs, strict=True)
+        for seed, value, each in zip(seeds.seeds, seeds.validation, seeds.runs, strict=True)
     ]
     table(("SEED", "VALIDATION", "TEST", "SAVED AS"), rows, least_first=("VALIDATION",))
-    spread, count = found.metrics[score], len(found.seeds)
+    spread, count = seeds.metrics[score], len(seeds.seeds)
     result(
-        found.ref,
-        found.manifest,
-        *moved(found.ref, found.moved_from, found.change),
-        *(f"{one.ref} {line}" for one in found.runs for line in moved(one.ref, one.moved_from)),
-        f"seed {found.best}, {_why_best(found)}",
+        seeds.ref,
+        seeds.manifest,
+        *moved(seeds.ref, seeds.moved_from, seeds.change),
+        *(f"{one.ref} {line}" for one in seeds.runs for line in moved(one.ref, one.moved_from)),
+        f"seed {seeds.best}, {_why_best(seeds)}",
         f"{score.replace('_', ' ')} {spread.mean:.4f} ± {spread.std:.4f} on held-out images: mean "
         f"± standard deviation over {count} seeds",
         *(
             f"WARNING: seed {seed}: {each.warning}"
-            for seed, each in zip(found.seeds, found.runs, strict=True)
+            for seed, each in zip(seeds.seeds, seeds.runs, strict=True)
             if each.warning
         ),
     )
 
 
-def _why_best(found: Seeds) -> str:
-    if found.validation[0] is None:
+def _why_best(seeds: Seeds) -> str:
+    if seeds.validation[0] is None:
         return "the first: there are no validation images to choose on"
     best = "the best on its validation images"
-    if found.same_split:
+    if seeds.same_split:
         return best
     return f"{best}; each seed has drawn others, so that luck has a part in which is best"
 
 
-def _print_folds(found: Folds, as_json: bool) -> None:
+def _print_folds(folds: Folds, as_json: bool) -> None:
     if as_json:
-        print_json(found.to_json())
+        print_json(folds.to_json())
         return
     rows = [
         (number, images, f"{score:.4f}", scored(each.task, each.metrics), each.ref)
         for number, (images, score, each) in enumerate(
-            zip(found.images, found.scores, found.folds, strict=True), 1
+            zip(folds.images, folds.scores, folds.folds, strict=True), 1
         )
     ]
     table(("FOLD", "IMAGES", "HELD OUT", "TEST", "SAVED AS"), rows)
-    measure, probe = found.measure.replace("_", " "), ""
-    if found.probe is not None and found.epochs:
-        probe = f"; the probe alone {found.probe:.4f}"
+    measure, probe = folds.measure.replace("_", " "), ""
+    if folds.probe is not None and folds.epochs:
+        probe = f"; the probe alone {folds.probe:.4f}"
     print_finetuned(
-        found.result,
-        *(f"{one.ref} {line}" for one in found.folds for line in moved(one.ref, one.moved_from)),
-        f"{measure} {found.score:.4f} ({found.low:.3f} to {found.high:.3f}) out of fold, ± "
-        f"{found.std:.4f} over {len(found.folds)} folds of {sum(found.images)} images{probe}",
-        f"trained on all of them for {plural(found.epochs, 'epoch')}"
-        if found.epochs
+        folds.result,
+        *(f"{one.ref} {line}" for one in folds.folds for line in moved(one.ref, one.moved_from)),
+        f"{measure} {folds.score:.4f} ({folds.low:.3f} to {folds.high:.3f}) out of fold, ± "
+        f"{folds.std:.4f} over {len(folds.folds)} folds of {sum(folds.images)} images{probe}",
+        f"trained on all of them for {plural(folds.epochs, 'epoch')}"
+        if folds.epochs
         else "the probe alone, fitted to all of them",
     )
 

@@ -165,9 +165,9 @@ def _draw(
     max_pixels: int | None,
     force: bool,
 ) -> None:
-    found = zoo.explain(name, image, output or "", max_pixels=max_pixels)
-    found.write(out, force=force)
-    note(f"{clean(out)} shows what speaks for {found.output}, at {found.unit}")
+    explained = zoo.explain(name, image, output or "", max_pixels=max_pixels)
+    explained.write(out, force=force)
+    note(f"{clean(out)} shows what speaks for {explained.output}, at {explained.unit}")
 
 
 def _check_asked(

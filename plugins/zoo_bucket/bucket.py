@@ -89,8 +89,8 @@ class BucketBackend:
             else:
                 jobs += [partial(self._asked, key) for key in below]
         with ThreadPoolExecutor(max(1, min(REQUESTS_AT_ONCE, len(jobs)))) as pool:
-            found = [file for files in pool.map(lambda job: job(), jobs) for file in files]
-        return {file.name: file for file in found}
+            stored = [file for files in pool.map(lambda job: job(), jobs) for file in files]
+        return {file.name: file for file in stored}
 
     def _listed(self, folder: str, keys: set[str]) -> list[StoredFile]:
         return [file for file in self.list(folder) if file.name in keys]

@@ -137,11 +137,11 @@ class HttpBackend:
         return self._present(keys, {"to": name})
 
     def _present(self, keys: Collection[str], more: Mapping[str, str]) -> dict[str, StoredFile]:
-        found, left = dict[str, StoredFile](), iter(keys)
+        present, left = dict[str, StoredFile](), iter(keys)
         while batch := list(islice(left, STAT_KEYS)):
             answer = self._session.read("/stat", _Stored, {"keys": batch, **more})
-            found |= {each.name: each for each in _read(answer)}
-        return found
+            present |= {each.name: each for each in _read(answer)}
+        return present
 
     def folders(self, folder: str) -> Collection[str]:
         """The names of the folders directly in a folder."""
@@ -230,8 +230,8 @@ class HttpBackend:
 
     def newest(self) -> dict[str, bytes]:
         """The newest entry of each name that this user may read, by its key."""
-        found = self._session.read("/refs", _Newest, most=LISTING_BYTES).newest
-        return {key: text.encode() for key, text in found.items()}
+        entries = self._session.read("/refs", _Newest, most=LISTING_BYTES).newest
+        return {key: text.encode() for key, text in entries.items()}
 
     def delete(self, key: str) -> None:
         """Delete what is under a key, if anything is; for admins."""

@@ -48,7 +48,7 @@ class _Polled(msgspec.Struct):
     error: str = ""
 
 
-def enter(url: ServerUrl, wants: str, told: Told) -> str:
+def enter(url: ServerUrl, wants: str, show: Told) -> str:
     """A token for a server; ``wants`` is what it is to be for.
 
     Raises:
@@ -61,7 +61,7 @@ def enter(url: ServerUrl, wants: str, told: Told) -> str:
         page = begun.verification_uri_complete or begun.verification_uri
         if not _is_of(url, page):  # whoever opens it types a token there
             raise Unavailable(str(url), f"the page that it names is not its own: {clean(page)}")
-        told(clean(page), clean(begun.user_code))
+        show(clean(page), clean(begun.user_code))
         ends, pause = time.monotonic() + begun.expires_in, begun.interval
         while time.monotonic() < ends:
             time.sleep(pause)
@@ -118,8 +118,8 @@ def _send(pool: PoolManager, url: ServerUrl, what: str, fields: dict[str, str]) 
 def _read(url: ServerUrl, sent: _Sent, kind: type[T], fine: tuple[int, ...]) -> T:
     """What a server has answered."""
     if sent.status not in fine:
-        said = sent.message or f"it answers {sent.status}"
-        raise Unavailable(str(url), f"it gives no token by a page: {clean(said)}", hint="")
+        reason = sent.message or f"it answers {sent.status}"
+        raise Unavailable(str(url), f"it gives no token by a page: {clean(reason)}", hint="")
     try:
         return msgspec.json.decode(sent.data, type=kind)
     except (msgspec.MsgspecError, RecursionError):

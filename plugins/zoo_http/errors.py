@@ -35,7 +35,7 @@ def on_the_way(url: ServerUrl) -> Iterator[None]:
 def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: bool) -> ZooError:
     """What a status that is no success means; ``known`` says whether a token was sent."""
     code = headers.get("x-error-code", "")
-    said = headers.get("x-error-message", "")[:LETTERS] or f"it answers {status}"
+    message = headers.get("x-error-message", "")[:LETTERS] or f"it answers {status}"
     login = f"zoo login {url}"
     if 300 <= status < 400:
         return Unavailable(str(url), "it leads elsewhere: use the URL that it has now")
@@ -51,19 +51,19 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
         return DiskFull(str(url))
     if status == 403:
         # Of what else it is that is not allowed, it says itself what helps.
-        by_token = "token" in said or "x-error-message" not in headers
-        return Forbidden(str(url), said, f"with another token: {login}" if by_token else "")
+        by_token = "token" in message or "x-error-message" not in headers
+        return Forbidden(str(url), message, f"with another token: {login}" if by_token else "")
     if status == 422:
-        return Corrupt("what was sent", "what its digest says", said, str(url))
+        return Corrupt("what was sent", "what its digest says", message, str(url))
     if code == "Lacking":
-        return Conflict(f"{url}: {said}", hint="nothing was changed; push it again")
+        return Conflict(f"{url}: {message}", hint="nothing was changed; push it again")
     if code == "Conflict":
-        return Conflict(f"{url}: {said}")
+        return Conflict(f"{url}: {message}")
     if not code and status == 404:
         return Unavailable(str(url), "no zoo answers there", hint="")
     if status >= 500 or status in (408, 421, 429) or not code:
-        return Unavailable(str(url), said)
-    return Unsupported(f"{url}: {said}")
+        return Unavailable(str(url), message)
+    return Unsupported(f"{url}: {message}")
 
 
 def _inner(error: Exception) -> str:

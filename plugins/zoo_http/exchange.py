@@ -49,10 +49,10 @@ def job_token(url: ServerUrl) -> str:
     Raises:
         Unavailable: It does not answer.
     """
-    found = config.id_token_request()
-    if found is None:
+    request = config.id_token_request()
+    if request is None:
         return ""
-    where, token = found
+    where, token = request
     headers = {"Authorization": f"Bearer {token}"}
     try:
         with PoolManager(retries=False, timeout=Timeout(SECONDS)) as pool:
@@ -93,16 +93,16 @@ def exchange(url: ServerUrl, proof: str, name: str) -> str:
             break
         sleep(pause)
     if answer.status not in (200, 400):
-        said = answer.headers.get("x-error-message", "")[:500] or f"it answers {answer.status}"
-        raise Unavailable(str(url), f"it gives this job no token: {clean(said)}", hint="")
+        message = answer.headers.get("x-error-message", "")[:500] or f"it answers {answer.status}"
+        raise Unavailable(str(url), f"it gives this job no token: {clean(message)}", hint="")
     try:
         given = msgspec.json.decode(data, type=_Given)
     except (msgspec.MsgspecError, RecursionError):
         raise Unavailable(str(url), "no zoo answers there", hint="") from None
     if not given.access_token:
-        said = clean(given.error_description or given.error)[:500]
+        message = clean(given.error_description or given.error)[:500]
         help_ = "whoever runs it says which jobs get one: zoo serve publisher"
-        raise Forbidden(str(url), f"it gives this job no token: {said}", help_)
+        raise Forbidden(str(url), f"it gives this job no token: {message}", help_)
     return given.access_token
 
 

@@ -62,5 +62,5 @@ class HttpReports:
         self._session.ask("PUT", f"/runs/{run}/{name}", body=data)
 
 
-def _read(said: _Heard) -> Heard:
-    return Heard(said.id, said.generation, said.bytes, said.digest, said.status)
+def _read(reply: _Heard) -> Heard:
+    return Heard(reply.id, reply.generation, reply.bytes, reply.digest, reply.status)

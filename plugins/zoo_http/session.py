@@ -153,16 +153,16 @@ class Session:
             time.sleep(min(float(wait), LONGEST_WAIT))
         return refusal(self.url, answer.status, answer.headers, known=bool(self._token))
 
-    def read(self, path: str, kind: type[T], said: object = None, *, most: int = ANSWER_BYTES) -> T:
-        """What is answered in JSON, of at most ``most`` bytes; ``said`` is sent, if it is anything.
+    def read(self, path: str, kind: type[T], data: object = None, *, most: int = ANSWER_BYTES) -> T:
+        """What is answered in JSON, of at most ``most`` bytes; ``data`` is sent, if it is anything.
 
         Raises:
             Unavailable: It is something else; or as `ask`.
         """
-        if said is None:
+        if data is None:
             answer = self.open("GET", path)
         else:
-            answer = self.open("POST", path, body=msgspec.json.encode(said), headers=JSON)
+            answer = self.open("POST", path, body=msgspec.json.encode(data), headers=JSON)
         return self.decoded(answer, kind, most)
 
     def decoded(self, answer: BaseHTTPResponse, kind: type[T], most: int = ANSWER_BYTES) -> T:
@@ -185,6 +185,6 @@ class Session:
             answer.release_conn()
         return bytes(data)
 
-    def tell(self, path: str, said: object) -> None:
+    def tell(self, path: str, data: object) -> None:
         """Send something in JSON; raises as `ask`."""
-        self.ask("POST", path, body=msgspec.json.encode(said), headers=JSON)
+        self.ask("POST", path, body=msgspec.json.encode(data), headers=JSON)

@@ -43,8 +43,8 @@ class HttpTokens:
         )
         if answer.status == BAD:
             self._session.leave(answer)
-            said = answer.headers.get("x-error-message", "it does not take that")
-            raise InvalidOption(f"{self._session.url}: {clean(said[:LETTERS])}")
+            message = answer.headers.get("x-error-message", "it does not take that")
+            raise InvalidOption(f"{self._session.url}: {clean(message[:LETTERS])}")
         read = self._session.decoded(answer, _Made)
         return MadeToken(made=read.made, secret=clean(read.token))
 

@@ -96,14 +96,14 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     """
     if len(shapes) > MOST_TENSORS:
         return ()
-    found, hashes = [], {name: _hash(name, shape) for name, shape in shapes.items()}
+    matches, hashes = [], {name: _hash(name, shape) for name, shape in shapes.items()}
     for heads, bodies in _by_body(OUTLINES):
         for name in bodies.get(_sum(hashes, heads), ()):
             known = _outline(OUTLINES, name) if _is_built(name) else None
             if known and _body(shapes, heads) == _body(known.shapes, heads):
-                found.append((name, known.fits(shapes) is not None))
-    whole = tuple(name for name, fits in found if fits)
-    return tuple(sorted(whole or {name for name, _ in found}))
+                matches.append((name, known.fits(shapes) is not None))
+    whole = tuple(name for name, fits in matches if fits)
+    return tuple(sorted(whole or {name for name, _ in matches}))
 
 
 def _is_built(architecture: str) -> bool:
@@ -119,12 +119,12 @@ def by_body(outlines: Mapping[str, Outline]) -> list[tuple[tuple[str, ...], dict
     """Architectures by what the names of their heads' tensors begin with, and a hash of all other
     names and shapes.
     """
-    found: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_heads: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, known in outlines.items():
         heads = tuple(dict.fromkeys(f"{each.rpartition('.')[0]}." for each in known.per_output))
         hashes = {each: _hash(each, shape) for each, shape in known.shapes.items()}
-        found[heads][_sum(hashes, heads)].append(name)
-    return list(found.items())
+        by_heads[heads][_sum(hashes, heads)].append(name)
+    return list(by_heads.items())
 
 
 def _body(shapes: Mapping[str, tuple[int, ...]], heads: tuple[str, ...]) -> set[object]:
@@ -149,8 +149,8 @@ def _names(_file: Path, _made_for: str) -> tuple[str, ...]:
 @cache
 def _by_body(_file: Path) -> tuple[tuple[tuple[str, ...], Mapping[str, Sequence[str]]], ...]:
     with _archive() as archive:
-        found = json.loads(archive.read(BODIES)) if archive else []
-    return tuple((tuple(heads), bodies) for heads, bodies in found)
+        groups = json.loads(archive.read(BODIES)) if archive else []
+    return tuple((tuple(heads), bodies) for heads, bodies in groups)
 
 
 def _batches() -> Iterator[dict[str, Any]]:

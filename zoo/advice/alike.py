@@ -80,12 +80,12 @@ def alike(pictures: Tensor, near: Near, task: Task) -> list[Alike]:
     """
     by_hash = nearest(hashes(pictures), CANDIDATES, task)
     pairs = _pairs(by_hash.others, near.others[:, :CANDIDATES])
-    found = []
+    matches = []
     for chunk in torch.split(pairs, CHUNK):
         left = _unexplained(pictures, chunk)
         same = (left <= _limits(pictures, chunk)) & _same_colors(pictures, chunk)
-        found += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
-    return found
+        matches += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
+    return matches
 
 
 def hashes(pictures: Tensor) -> Tensor:
@@ -182,8 +182,8 @@ def _fit(one: Tensor, other: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         target, deviation = _unit(other.flatten(1)[:, None], inside)
         along = (tangents @ target.transpose(1, 2))[:, :, 0]
         left = 1 - _explained(tangents[:, 0], target[:, 0], inside)
-        told = (count >= COVERED * inside.shape[1]) & (deviation[:, 0] ** 2 >= FLAT * count)
-        better = told & (left < best)
+        valid = (count >= COVERED * inside.shape[1]) & (deviation[:, 0] ** 2 >= FLAT * count)
+        better = valid & (left < best)
         best = torch.where(better, left, best)
         where = torch.where(better[:, None], place, where)
         # A direction in which the picture does not change is none to move in.

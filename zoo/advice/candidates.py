@@ -101,7 +101,7 @@ def candidates_of(
     dataset, hierarchy = prepared.dataset, prepared.hierarchy
     whole = len(dataset.train) + len(dataset.validation)
     train = whole - held_out
-    found, linear = dict[object, Candidate](), _is_linear(prepared)
+    candidates, linear = dict[object, Candidate](), _is_linear(prepared)
     for row in ROWS if rows is None else rows:
         at_peak = row.freeze == PEAK
         if train < row.least or (at_peak and best_single == HEAD) or (row.adapters and not linear):
@@ -124,8 +124,8 @@ def candidates_of(
             begin=speed.begin(whole + len(dataset.test)),
             epoch=speed.epoch(boundary, train, held_out),
         )
-        found.setdefault(same, candidate)
-    return list(found.values())
+        candidates.setdefault(same, candidate)
+    return list(candidates.values())
 
 
 def _is_linear(prepared: PreparedRun) -> bool:
@@ -286,8 +286,8 @@ class Contest:
                 groups=[reading.group[row] for row in fitted],
                 parts=parts,
             )
-            said = nn.functional.linear(values[asked], probe.weight, probe.bias)
-            yield at, goodness(said, reading.targets[asked], task).tolist()
+            logits = nn.functional.linear(values[asked], probe.weight, probe.bias)
+            yield at, goodness(logits, reading.targets[asked], task).tolist()
 
 
 def recipe_of(common: Recipe, candidate: Candidate, fold: str) -> Recipe:

@@ -115,16 +115,16 @@ def probe_depths(
     Returns:
         The scores, and how well the probe on all together tells each image.
     """
-    found: dict[str, HeldOut] = {}
+    probes: dict[str, HeldOut] = {}
     inputs = {at: replace(together, values=values, parts=()) for at, values in by_depth.items()}
     inputs[TOGETHER] = together
     with progress("probing each depth", len(inputs)) as bar:
         for at, features in inputs.items():
-            found[at] = held_out(features, seed)
-            bar.advance(note=f"{at} {found[at].scores.mean().item():.3f}")
-    depths = tuple(_depth(at, features, found[at].scores) for at, features in inputs.items())
+            probes[at] = held_out(features, seed)
+            bar.advance(note=f"{at} {probes[at].scores.mean().item():.3f}")
+    depths = tuple(_depth(at, features, probes[at].scores) for at, features in inputs.items())
     best_single = max(depths[:-1], key=lambda depth: depth.score).at
-    scores = {at: found[at].scores for at in usable(best_single)}
+    scores = {at: probes[at].scores for at in usable(best_single)}
     result = Depths(
         depths=depths,
         best=max(depths, key=lambda depth: depth.score).at,
@@ -132,10 +132,10 @@ def probe_depths(
         preferred=preferred(scores, together.groups),
         cheapest=cheapest(scores, together.groups),
         gain=_gain(
-            found[best_single].scores - found[HEAD].scores, together.groups, len(by_depth) - 1
+            probes[best_single].scores - probes[HEAD].scores, together.groups, len(by_depth) - 1
         ),
     )
-    return result, found[TOGETHER]
+    return result, probes[TOGETHER]
 
 
 def _depth(at: str, features: Features, scores: Tensor) -> Depth:

@@ -386,10 +386,10 @@ def _sizes(sizes: Tensor, input_size: tuple[int, int]) -> Sizes:
 
 
 def _learnable(shares: Tensor, targets: Tensor) -> Learnable:
-    said = shares.argmax(dim=1)
-    right = int((said == targets).sum())
+    predicted = shares.argmax(dim=1)
+    right = int((predicted == targets).sum())
     low, high = wilson(right, len(targets))
-    chance, errors = agreement(said, targets)
+    chance, errors = agreement(predicted, targets)
     return Learnable(
         accuracy=right / len(targets),
         low=low,
@@ -404,13 +404,13 @@ def _doubted(seen: _Seen, shares: Tensor) -> Iterator[DoubtedLabel]:
     targets = seen.reading.targets
     for at in doubts(shares, targets):
         image, part, label = seen.about(at)
-        said = int(shares[at].argmax())
+        predicted = int(shares[at].argmax())
         yield DoubtedLabel(
             image=image,
             part=part,
             label=label,
-            predicted=seen.dataset.classes[said],
-            probability=float(shares[at, said]),
+            predicted=seen.dataset.classes[predicted],
+            probability=float(shares[at, predicted]),
             of_label=float(shares[at, targets[at]]),
         )
 

@@ -124,8 +124,8 @@ def _by_size(
         for at in range(len(quarters)):
             rows = fitted[torch.cat(quarters[: at + 1])]
             path = Fitter(kind, values[rows], targets[rows], features.outputs, parts=features.parts)
-            said = nn.functional.linear(values[left], *path.fit(c))
-            scores[at, left.numpy()] = goodness(said, targets[left], task).numpy()
+            logits = nn.functional.linear(values[left], *path.fit(c))
+            scores[at, left.numpy()] = goodness(logits, targets[left], task).numpy()
             sizes[at] += len(rows) / len(divisions)
     return sizes[:least], scores[:least], fold
 

@@ -90,14 +90,14 @@ def _divided(features: Features, seed: int) -> tuple[Tensor, float]:
     kind = kind_for(task, "softmax")
     division = folds(targets, FOLDS, seed, features.groups)
     parts = splits(features.values, targets, division)
-    said = along_c(kind, task, parts, features.outputs, features.parts)
+    by_c = along_c(kind, task, parts, features.outputs, features.parts)
     scores = torch.empty(len(targets))
     for at, (_, left) in enumerate(division):
         others = [number for number in range(len(division)) if number != at]
         by_others: dict[float, Rank] = {
             c: rank_of([(each[n], parts[n][1][1]) for n in others], kind, task)
-            for c, (each, _) in said.items()
+            for c, (each, _) in by_c.items()
         }
-        own = said[max(by_others, key=lambda c: by_others[c])][0][at]
+        own = by_c[max(by_others, key=lambda c: by_others[c])][0][at]
         scores[left] = goodness(own, targets[left], task)
-    return scores, max(said, key=lambda c: said[c][1])
+    return scores, max(by_c, key=lambda c: by_c[c][1])

@@ -71,20 +71,21 @@ def doubts(probabilities: Tensor, targets: Tensor) -> list[int]:
     return [at for at in own.argsort(stable=True).tolist() if doubted[at]]
 
 
-def agreement(said: Tensor, targets: Tensor) -> tuple[float, float]:
+def agreement(predicted: Tensor, targets: Tensor) -> tuple[float, float]:
     """The share of images that a guess with the same shares of classes would get right, and by how
-    many standard errors ``said`` (N,) gets more right than that.
+    many standard errors ``predicted`` (N,) gets more right than that.
 
     It is the test of Cohen's kappa against 0 (Fleiss, Cohen and Everitt, 1969). It holds where one
     class has most images, too: always to say that one is no knowledge.
     """
-    classes = int(max(said.max(), targets.max())) + 1
+    classes = int(max(predicted.max(), targets.max())) + 1
     shares, guessed = (
-        torch.bincount(each, minlength=classes).double() / len(each) for each in (targets, said)
+        torch.bincount(each, minlength=classes).double() / len(each)
+        for each in (targets, predicted)
     )
     chance = float((shares * guessed).sum())
     spread = chance + chance**2 - float((shares * guessed * (shares + guessed)).sum())
-    right = float((said == targets).double().mean())
+    right = float((predicted == targets).double().mean())
     if spread <= 0:  # one class only is said: nothing is known
         return chance, 0.0
-    return chance, (right - chance) / math.sqrt(spread / len(said))
+    return chance, (right - chance) / math.sqrt(spread / len(predicted))

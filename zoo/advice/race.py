@@ -90,24 +90,24 @@ class Entry:
         """The score of each image after the best epoch of its fold. That epoch is chosen by these
         images, so what it would be on others is less: this only decides who is dropped.
         """
-        found = dict[str, float]()
+        scores = dict[str, float]()
         for trial in self.trials:
             means = _means(trial)
             at = max(means, key=lambda at: (means[at], -at))
-            found.update(zip(trial.images, trial.by_image[at], strict=True))
-        return found
+            scores.update(zip(trial.images, trial.by_image[at], strict=True))
+        return scores
 
     def held_out(self) -> dict[str, float]:
         """The score of each image after as many epochs as were best on the *other* folds, which it
         did not choose; of one fold alone, after all that are done.
         """
-        found = dict[str, float]()
+        scores = dict[str, float]()
         for trial in self.trials:
             others = [_means(other) for other in self.trials if other is not trial]
             most = best_epochs(others) if others else trial.epochs
             at = max(at for at in trial.by_image if at <= most)
-            found.update(zip(trial.images, trial.by_image[at], strict=True))
-        return found
+            scores.update(zip(trial.images, trial.by_image[at], strict=True))
+        return scores
 
 
 class Race:

@@ -180,8 +180,8 @@ class _Memory:
             return None
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) - self.before
-        found = PEAK.search(STATUS.read_text())
-        return max(int(found[1]) * 1024 - self.before, 0) if found else None
+        match = PEAK.search(STATUS.read_text())
+        return max(int(match[1]) * 1024 - self.before, 0) if match else None
 
 
 def _model(device: torch.device) -> str:
@@ -189,6 +189,6 @@ def _model(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with suppress(OSError):
-        if found := MODEL.search(CPUINFO.read_text()):
-            return found[1].strip()
+        if match := MODEL.search(CPUINFO.read_text()):
+            return match[1].strip()
     return platform.processor() or platform.machine() or device.type

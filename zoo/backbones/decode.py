@@ -109,7 +109,7 @@ def batches(
         iterator = iter(loader)
     while True:
         try:
-            found = next(iterator, None)
+            batch = next(iterator, None)
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
@@ -118,9 +118,9 @@ def batches(
                 "it was killed",
                 hint="the memory may be too small: --workers 1, or a smaller --batch-size",
             ) from error
-        if found is None:
+        if batch is None:
             return
-        yield found
+        yield batch
 
 
 def _begin(lock: object, _: int) -> None:
@@ -142,5 +142,5 @@ class _Decoding(Dataset[tuple[str, str, Tensor | None]]):
 
 def _batch(items: list[tuple[str, str, Tensor | None]]) -> Batch:
     names, problems, images = zip(*items, strict=True)
-    found = [image for image in images if image is not None]
-    return Batch(names, problems, torch.stack(found) if found else torch.empty(0))
+    tensors = [image for image in images if image is not None]
+    return Batch(names, problems, torch.stack(tensors) if tensors else torch.empty(0))

@@ -51,13 +51,13 @@ def pick_devices(devices: str) -> list[str]:
     if devices == "all":
         every = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         return every if len(every) > 1 else [pick_device("auto")]
-    found = [pick_device(each.strip()) for each in devices.split(",")]
-    kinds = {each.partition(":")[0] for each in found}
-    if len(found) > 1 and kinds not in ({"cpu"}, {"cuda"}):
+    names = [pick_device(each.strip()) for each in devices.split(",")]
+    kinds = {each.partition(":")[0] for each in names}
+    if len(names) > 1 and kinds not in ({"cpu"}, {"cuda"}):
         raise InvalidOption(
             f"'{devices}': several devices are GPUs of one kind, cuda:0,cuda:1, or cpu,cpu"
         )
-    return found
+    return names
 
 
 def out_of_memory(error: BaseException, device: torch.device) -> torch.device | None:
@@ -67,8 +67,8 @@ def out_of_memory(error: BaseException, device: torch.device) -> torch.device | 
     text = str(error) if isinstance(error, RuntimeError) else ""
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
         return torch.device("cpu")
-    said = ("out of memory", "tried to allocate", "Invalid buffer size")
-    known = isinstance(error, torch.OutOfMemoryError) or any(each in text for each in said)
+    phrases = ("out of memory", "tried to allocate", "Invalid buffer size")
+    known = isinstance(error, torch.OutOfMemoryError) or any(each in text for each in phrases)
     return device if known else None
 
 

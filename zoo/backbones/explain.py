@@ -79,13 +79,13 @@ def heats(model: nn.Module, hierarchy: Hierarchy, image: Tensor, outputs: Sequen
     take = _integrated if tokens else _at_once
     for unit in tried:
         try:
-            found = take(model, unit, image, outputs)
+            maps = take(model, unit, image, outputs)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except REFUSALS as error:
             raise refused(image.shape, error) from error
-        if found is not None:
-            return Heats(found.float().clamp(min=0), unit.name)
+        if maps is not None:
+            return Heats(maps.float().clamp(min=0), unit.name)
     raise Unsupported(
         f"{hierarchy.architecture} has no unit that gives a map of the image which its outputs "
         "depend on: nothing tells which part of it mattered"

@@ -88,11 +88,11 @@ def explain_one(
     """
     if isinstance(image, str | Path):
         image = read_image(image, max_pixels)
-    (said,) = predict(model, image, top=1)
-    first = said.logits.index(max(said.logits)) if said.probabilities else 0
+    (prediction,) = predict(model, image, top=1)
+    first = prediction.logits.index(max(prediction.logits)) if prediction.probabilities else 0
     index = output_called(cast(Card, model.zoo), output) if output else first
-    (found,) = explain(model, image, [index])
-    return found
+    (explanation,) = explain(model, image, [index])
+    return explanation
 
 
 def explain(
@@ -117,11 +117,11 @@ def explain(
     card = cast(Card, model.zoo)
     given = card.preprocess(image)
     device = next(model.parameters()).device
-    found = heats(model, hierarchy or hierarchy_of(model), given.to(device), outputs)
+    heat_maps = heats(model, hierarchy or hierarchy_of(model), given.to(device), outputs)
     seen = seen_by(given, card.manifest.preprocessing)
     return tuple(
-        Explanation(output=_name(card, index), unit=found.unit, heat=heat.cpu(), seen=seen)
-        for index, heat in zip(outputs, found.maps, strict=True)
+        Explanation(output=_name(card, index), unit=heat_maps.unit, heat=heat.cpu(), seen=seen)
+        for index, heat in zip(outputs, heat_maps.maps, strict=True)
     )
 
 

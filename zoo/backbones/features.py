@@ -65,8 +65,8 @@ def extract(
     """
     parts: list[list[Tensor]] = []
     targets: list[Tensor] = []
-    for found, target in _side_by_side(module, taps, batches, runs):
-        parts.append(found)
+    for features, target in _side_by_side(module, taps, batches, runs):
+        parts.append(features)
         targets.append(target.cpu())
         task.advance(len(target))
     return [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(targets)
@@ -124,13 +124,13 @@ def tapped(module: nn.Module, tap: Tap) -> Iterator[list[Tensor]]:
     """While it lasts, the features (N, F) at a tap of each batch that the network runs, float32 on
     the CPU, one after the other; what it gives stays what it is.
     """
-    found: list[Tensor] = []
+    pooled: list[Tensor] = []
 
     def keep(tensor: Tensor | None) -> None:
         if tensor is None:
             raise TypeError(f"{tap.path} gives no single tensor any more")
         features = tap.activation(tensor) if tap.activation else tensor
-        found.append(pool(features.detach(), tap.dimension).cpu())
+        pooled.append(pool(features.detach(), tap.dimension).cpu())
 
     with hook(module, tap.path, tap.at_input, keep):
-        yield found
+        yield pooled

@@ -128,4 +128,4 @@ def _fitting(path: Path | str) -> list[Path]:
     if not has_magic(str(path)) or Path(path).exists():
         return [Path(path)]
     fitting = sorted(glob(str(path), recursive=True))  # noqa: PTH207 - Path's takes none from "/"
-    return [Path(found) for found in fitting] or [Path(path)]
+    return [Path(file) for file in fitting] or [Path(path)]

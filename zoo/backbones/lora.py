@@ -67,8 +67,8 @@ def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
     return own, {name: tensor for name, tensor in state.items() if is_factor(name)}
 
 
-def attach(module: nn.Module, found: Mapping[str, Tensor], rank: int, *, name: str) -> None:
-    """Correct the layers of a network by the factors in ``found``.
+def attach(module: nn.Module, tensors: Mapping[str, Tensor], rank: int, *, name: str) -> None:
+    """Correct the layers of a network by the factors in ``tensors``.
 
     Nothing is computed, so that what a stranger wrote takes no memory before it is seen to fit.
 
@@ -76,11 +76,11 @@ def attach(module: nn.Module, found: Mapping[str, Tensor], rank: int, *, name: s
         InvalidWeights: They are not of this rank, or not of its layers; ``name`` says whose.
     """
     layers = dict(module.named_modules())
-    paths = dict.fromkeys(each.rpartition(".")[0] for each in found)
+    paths = dict.fromkeys(each.rpartition(".")[0] for each in tensors)
     if not paths:
         raise InvalidWeights(name, "it has no tensors of the adapter that it should have")
     for path in paths:
-        layer, pair = layers.get(path), (found.get(f"{path}.{A}"), found.get(f"{path}.{B}"))
+        layer, pair = layers.get(path), (tensors.get(f"{path}.{A}"), tensors.get(f"{path}.{B}"))
         weight = layer._parameters.get(weight_of(layer) or "") if layer is not None else None
         if layer is None or weight is None:
             raise InvalidWeights(name, f"its adapter is for '{path}', no such layer of the network")
@@ -91,7 +91,7 @@ def attach(module: nn.Module, found: Mapping[str, Tensor], rank: int, *, name: s
                     name, f"'{path}.{key}' of its adapter is {seen}, not of the shape {shape}"
                 )
     for path in paths:
-        _correct(layers[path], (found[f"{path}.{A}"], found[f"{path}.{B}"]))
+        _correct(layers[path], (tensors[f"{path}.{A}"], tensors[f"{path}.{B}"]))
 
 
 @torch.no_grad()

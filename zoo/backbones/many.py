@@ -304,20 +304,20 @@ def _answers(
             f"the memory is too small for {len(images)} images at once",
             hint=f"--resume --batch-size {max(len(images) // 4, 1)} continues with fewer",
         ) from error
-    found, outputs = (
+    likeliest, outputs = (
         likely(logits, card, asked.top, asked.trust),
         output_names(card, logits.shape[1]),
     )
-    shares = found.shares.tolist() if found else logits.tolist()
-    indices = found.indices.tolist() if found else [()] * len(shares)
+    shares = likeliest.shares.tolist() if likeliest else logits.tolist()
+    indices = likeliest.indices.tolist() if likeliest else [()] * len(shares)
     for at, values in enumerate(shares):
-        cells: list[str | float] = [] if found else [*values]
-        for index, share in zip(indices[at], values, strict=bool(found)):
+        cells: list[str | float] = [] if likeliest else [*values]
+        for index, share in zip(indices[at], values, strict=bool(likeliest)):
             cells += [outputs[index], round(share, 6)]
         if task_of(card.manifest) == "multi-label":
             cells.append(decided(outputs, logits[at].tolist()))
-        if found and found.abstained:
-            cells.append("yes" if found.abstained[at] else "no")
+        if likeliest and likeliest.abstained:
+            cells.append("yes" if likeliest.abstained[at] else "no")
         if distances:
             cells += ["yes" if distances[at] > 1 else "no", round(distances[at], 4)]
         yield cells
@@ -328,20 +328,20 @@ def _columns(card: Card, asked: PredictOptions) -> Columns:
     as one of them gets a `_`.
     """
     count = card.manifest.head.num_classes
-    said: list[tuple[str, type[str] | type[float]]] = []
+    columns: list[tuple[str, type[str] | type[float]]] = []
     if task_of(card.manifest) == "regression":
-        said += [(name, float) for name in output_names(card, count)]
+        columns += [(name, float) for name in output_names(card, count)]
     else:
         for at in range(1, min(asked.top, count) + 1):
-            said += [(f"class_{at}", str), (f"probability_{at}", float)]
-        said += [("labels", str)] if task_of(card.manifest) == "multi-label" else []
-        said += [("abstained", str)] if asked.trust.answers else []
+            columns += [(f"class_{at}", str), (f"probability_{at}", float)]
+        columns += [("labels", str)] if task_of(card.manifest) == "multi-label" else []
+        columns += [("abstained", str)] if asked.trust.answers else []
     near: Columns = [("unlike", str), ("distance", float)] if asked.trust.nearness else []
-    taken = {name for name, _ in said}
+    taken = {name for name, _ in columns}
     path, *others = (
         (_free(name, taken), kind) for name, kind in [("path", str), *near, ("problem", str)]
     )
-    return [path, *said, *others]
+    return [path, *columns, *others]
 
 
 def _free(name: str, taken: Container[str]) -> str:

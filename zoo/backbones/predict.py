@@ -229,14 +229,14 @@ def _logits(model: nn.Module, images: Tensor, trust: Trust, views: int) -> Tenso
         if views > 1:
             task = task_of(cast(Card, model.zoo).manifest)
             return averaged(model, images, views, task, trust.temperature or 1.0)
-        found = model(images)
-        if not isinstance(found, Tensor):
+        outputs = model(images)
+        if not isinstance(outputs, Tensor):
             raise TypeError("it gives no tensor")
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except REFUSALS as error:
         raise refused(images.shape[1:], error) from error
-    return found.float().cpu()
+    return outputs.float().cpu()
 
 
 def refused(shape: Sequence[int], error: Exception) -> Unsupported:
@@ -268,8 +268,8 @@ def likely(logits: Tensor, card: Card, top: int, trust: Trust) -> Likely | None:
     if task == "regression":
         return None
     scaled = logits / (trust.temperature or 1.0)
-    found = scaled.sigmoid() if task == "multi-label" else scaled.softmax(1)
-    shares, indices = found.topk(min(top, logits.shape[1]), dim=1)
+    probabilities = scaled.sigmoid() if task == "multi-label" else scaled.softmax(1)
+    shares, indices = probabilities.topk(min(top, logits.shape[1]), dim=1)
     abstained = None
     if trust.answers:
         least = trust.answers.confidence * (1 - ROUNDING)
@@ -288,19 +288,21 @@ def output_names(card: Card, count: int) -> tuple[str, ...]:
     return card.classes or tuple(map(str, range(count)))
 
 
-def _read(path: str, said: BatchPredictions, card: Card, top: int, trust: Trust) -> Prediction:
-    logits = said.logits[0].tolist()
-    names, found = output_names(card, len(logits)), likely(said.logits, card, top, trust)
-    order = found.indices[0].tolist() if found else range(len(logits))
-    distance = None if said.distances is None else said.distances[0]
+def _read(
+    path: str, predictions: BatchPredictions, card: Card, top: int, trust: Trust
+) -> Prediction:
+    logits = predictions.logits[0].tolist()
+    names, likeliest = output_names(card, len(logits)), likely(predictions.logits, card, top, trust)
+    order = likeliest.indices[0].tolist() if likeliest else range(len(logits))
+    distance = None if predictions.distances is None else predictions.distances[0]
     return Prediction(
         image=path,
         classes=tuple(names[index] for index in order),
-        probabilities=tuple(found.shares[0].tolist()) if found else (),
+        probabilities=tuple(likeliest.shares[0].tolist()) if likeliest else (),
         outputs=tuple(names),
         logits=tuple(logits),
-        calibrated=found is not None and trust.temperature is not None,
-        abstained=found.abstained[0] if found and found.abstained else None,
+        calibrated=likeliest is not None and trust.temperature is not None,
+        abstained=likeliest.abstained[0] if likeliest and likeliest.abstained else None,
         distance=distance,
         unlike=None if distance is None else distance > 1,
     )

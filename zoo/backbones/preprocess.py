@@ -220,5 +220,5 @@ def decode_image(file: IO[bytes], name: str, max_pixels: int | None = None) -> I
     except ZooError:
         raise
     except Exception as error:  # decoders raise whatever they like
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InvalidImage(name, f"cannot be read: {said}") from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InvalidImage(name, f"cannot be read: {reason}") from error

@@ -270,7 +270,7 @@ def _macs(recording: Recording, steps: list[_Step], head: tuple[str, ...]) -> Co
     """The multiply-accumulates of each unit; None: of the head. What is computed in no module of
     either belongs to the unit that had run last.
     """
-    found = Counter[int | None]()
+    counts = Counter[int | None]()
     parts = [*((path, depth) for depth, step in enumerate(steps) for path in step.modules)]
     within = [
         (call.start, call.end, depth)
@@ -282,8 +282,8 @@ def _macs(recording: Recording, steps: list[_Step], head: tuple[str, ...]) -> Co
         if operation.macs:
             time = operation.time
             last = next((depth for start, end, depth in within if start < time <= end), last)
-            found[last] += operation.macs
-    return found
+            counts[last] += operation.macs
+    return counts
 
 
 class _Tensors(TypedDict):

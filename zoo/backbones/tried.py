@@ -116,17 +116,17 @@ class TryoutRunner:
         )
 
     def _network(self, digest: Digest) -> _Network:
-        found = self._kept.pop(digest, None)
-        if found is None:
+        network = self._kept.pop(digest, None)
+        if network is None:
             while len(self._kept) >= NETWORKS:
                 self._kept.popitem(last=False)
             module = load(self._store, digest)
             known = calibration_of(self._store, cast(Card, module.zoo).manifest)
-            found = _with_units(module, trust_of(module, known, None, calibrated=True))
-        elif import_path(name := found.card.manifest.backbone.architecture):
+            network = _with_units(module, trust_of(module, known, None, calibrated=True))
+        elif import_path(name := network.card.manifest.backbone.architecture):
             check_trusted(name)  # it may have been trusted until now
-        self._kept[digest] = found
-        return found
+        self._kept[digest] = network
+        return network
 
 
 def _with_units(module: nn.Module, trust: Trust) -> _Network:
@@ -157,12 +157,12 @@ def _explained(
     """What speaks for each of some outputs, the first at least, and no more than time allows."""
     if network.hierarchy is None:
         return (), network.problem
-    began, found = time.monotonic(), list[Explanation]()
+    began, explanations = time.monotonic(), list[Explanation]()
     for output in outputs:
-        if found and time.monotonic() - began > EXPLAIN_SECONDS:
+        if explanations and time.monotonic() - began > EXPLAIN_SECONDS:
             break
         try:
-            found += explain(network.module, image, [output], hierarchy=network.hierarchy)
+            explanations += explain(network.module, image, [output], hierarchy=network.hierarchy)
         except Unsupported as error:
             return (), str(error)
-    return tuple(found), ""
+    return tuple(explanations), ""

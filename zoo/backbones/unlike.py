@@ -50,13 +50,13 @@ class Nearness:
         shape: dict[str, tuple[int, ...]] = {"mean": (-1,), "basis": (typical.features, -1)}
         shape |= {"whitening": (typical.rank, -1), "places": (typical.centers, -1)}
         kinds = {"mean": "<f2", "basis": "<f2", "whitening": "<f4", "places": "<f4"}
-        found = {
+        parts = {
             name: np.frombuffer(raw[name], kind).reshape(shape[name]).astype(np.float64)
             for name, kind in kinds.items()
         }
-        if not all(np.isfinite(each).all() for each in found.values()):
+        if not all(np.isfinite(each).all() for each in parts.values()):
             raise InvalidManifest("not a calibration: it has numbers that are NaN or infinite")
-        self._parts = found
+        self._parts = parts
 
     def distances(self, features: NDArray[Any]) -> Array:
         """How far each (N, F) is (N,), in units of the limit: above 1 it is unlike the training
@@ -64,8 +64,8 @@ class Nearness:
         """
         with np.errstate(all="ignore"):
             squares = _squares(features, self._parts, self.typical.rest)
-        found = np.sqrt(squares) / self.typical.limit
-        return np.where(found < FARTHEST, found, FARTHEST)
+        distances = np.sqrt(squares) / self.typical.limit
+        return np.where(distances < FARTHEST, distances, FARTHEST)
 
 
 def describe(
@@ -77,8 +77,8 @@ def describe(
     cannot be said.
     """
     count, width = features.shape
-    found, labels = np.unique(labels, return_inverse=True)
-    centers = len(found)
+    classes, labels = np.unique(labels, return_inverse=True)
+    centers = len(classes)
     rank = min(RANK, count // FEW, width)
     least = ceil(KEPT / (1 - KEPT))
     if len(others) < least:
@@ -134,8 +134,8 @@ def _directions(about: Array, rank: int) -> Array:
     product = about @ about.T if wide else about.T @ about
     last = len(product) - 1
     _, vectors = eigh(product, subset_by_index=[last - rank + 1, last])
-    found = about.T @ vectors if wide else vectors
-    unit: Array = found / np.maximum(np.linalg.norm(found, axis=0), 1e-30)
+    directions = about.T @ vectors if wide else vectors
+    unit: Array = directions / np.maximum(np.linalg.norm(directions, axis=0), 1e-30)
     return unit
 
 
@@ -146,11 +146,11 @@ def _squares(features: NDArray[Any], parts: Mapping[str, Array], rest: float) ->
     left = np.maximum(np.square(about).sum(axis=1) - np.square(there).sum(axis=1), 0)
     white = there @ parts["whitening"]
     near = np.array([np.square(parts["places"] - each).sum(axis=1).min() for each in white])
-    found: Array = near.reshape(-1) + left / rest
-    return found
+    squares: Array = near.reshape(-1) + left / rest
+    return squares
 
 
 def _unit(features: NDArray[Any]) -> Array:
     wide = features.astype(np.float64)
-    found: Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return found
+    unit: Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return unit

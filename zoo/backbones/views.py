@@ -31,10 +31,10 @@ def averaged(
     of the views; of numbers, their mean.
     """
     # On the CPU: MPS has no float64.
-    said = torch.stack([forward(view).cpu().double() for view in islice(_views(images), count)])
+    outputs = torch.stack([forward(view).cpu().double() for view in islice(_views(images), count)])
     if task == "regression":
-        return said.mean(dim=0).float()
-    scaled = said / temperature
+        return outputs.mean(dim=0).float()
+    scaled = outputs / temperature
     if task == "classification":
         log_mean = scaled.log_softmax(dim=2).logsumexp(dim=0) - torch.tensor(count).log()
         return (temperature * log_mean).float()

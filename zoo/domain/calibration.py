@@ -139,15 +139,15 @@ class Typical:
         """
         f, r, k = self.features, self.rank, self.centers
         sizes = {"mean": 2 * f, "basis": 2 * f * r, "whitening": 4 * r * r, "places": 4 * k * r}
-        found = {}
+        arrays = {}
         for name, size in sizes.items():
             try:
-                found[name] = binascii.a2b_base64(getattr(self, name), strict_mode=True)
+                arrays[name] = binascii.a2b_base64(getattr(self, name), strict_mode=True)
             except binascii.Error as error:
                 raise ValueError(f"its {name} is no base64") from error
-            if len(found[name]) != size:
-                raise ValueError(f"its {name} has {len(found[name])} bytes, and not {size}")
-        return found
+            if len(arrays[name]) != size:
+                raise ValueError(f"its {name} has {len(arrays[name])} bytes, and not {size}")
+        return arrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +167,14 @@ class Effect:
     p: Share
 
     def __str__(self) -> str:
-        found = "no difference can be seen"
+        verdict = "no difference can be seen"
         if self.p < LEVEL and self.loss < self.raw_loss:
-            found = "it is better with it"
+            verdict = "it is better with it"
         elif self.p < LEVEL:
-            found = "it is worse with it (zoo predict --no-calibration leaves it out)"
+            verdict = "it is worse with it (zoo predict --no-calibration leaves it out)"
         return (
             f"loss on {plural(self.images, 'test image')} {self.raw_loss:.3f} without it, "
-            f"{self.loss:.3f} with it, p = {self.p:.2g}: {found}"
+            f"{self.loss:.3f} with it, p = {self.p:.2g}: {verdict}"
         )
 
 
@@ -225,11 +225,11 @@ class Calibration:
                     f"its format is {raw['format']!r:.40}; this program reads {FORMAT}"
                 )
             canonical(raw)  # Python's JSON has NaN, which is no number and above no bound
-            found: Self = convert(raw, cls)
-            found._check()
+            calibration: Self = convert(raw, cls)
+            calibration._check()
         except MALFORMED as error:
             raise InvalidManifest(f"not a calibration: {error}") from error
-        return found
+        return calibration
 
     def _check(self) -> None:
         sure = [step.confidence for step in self.steps]

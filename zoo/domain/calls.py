@@ -137,7 +137,7 @@ def _check(name: str, value: object, annotation: str, order: str = "") -> None:
     if isinstance(value, str) and "str" not in annotation.split(" | "):
         fits = False  # it can be iterated over, letter by letter
     if not fits:
-        wanted = " or ".join(said for said, _ in known)
+        wanted = " or ".join(word for word, _ in known)
         raise InvalidOption(f"{name} must be {wanted}, not {value!r:.60}", hint=order or None)
 
 

@@ -43,14 +43,14 @@ def card_data(manifest: Manifest, bases: Sequence[str]) -> dict[str, object]:
     """What the front matter of a checkpoint's card says, without what is unknown; ``bases`` are
     repositories or names of what it derives from.
     """
-    said = {
+    facts = {
         "license": manifest.license,
         "library_name": manifest.backbone.plugin,
         "pipeline_tag": pipeline(manifest),
         "tags": ["zoo", manifest.backbone.plugin],
         "base_model": bases,
     }
-    return {key: value for key, value in said.items() if value}
+    return {key: value for key, value in facts.items() if value}
 
 
 def ancestors(manifest: Manifest) -> Iterator[str]:
@@ -117,10 +117,10 @@ def _title(manifest: Manifest, data: str) -> str:
 
 def _whence(manifest: Manifest, data: str) -> Iterator[str]:
     """Where its figures are from, if they were not measured here, and of which data they are."""
-    said = plain_text(manifest.provenance.get("metrics", ""))
+    source = plain_text(manifest.provenance.get("metrics", ""))
     of = f"The data set is said to be {data}." if data else "Of which data they are is not known."
-    if said:
-        yield f"The figures are {said}. {of}"
+    if source:
+        yield f"The figures are {source}. {of}"
         yield ""
 
 

@@ -49,9 +49,11 @@ class Change(Result):
         if self.task:
             yield f"the task is {self.task[1]}, was {self.task[0]}"
         counts = [(self.new, "new"), (self.gone, "gone")]
-        told = ", ".join(f"{len(names)} {what} ({some(names)})" for names, what in counts if names)
-        if told:
-            yield f"{'classes' if self.common else 'no class in common'}: {told}"
+        classes = ", ".join(
+            f"{len(names)} {what} ({some(names)})" for names, what in counts if names
+        )
+        if classes:
+            yield f"{'classes' if self.common else 'no class in common'}: {classes}"
         if self.dataset:
             yield f"trained on {self.dataset[1]}, was {self.dataset[0]}"
 
@@ -65,12 +67,12 @@ class Change(Result):
 
 def change_of(before: Manifest, after: Manifest) -> Change | None:
     """What differs where a name moves from one checkpoint to another; None if nothing does."""
-    had, has = (dict.fromkeys(each.classes) for each in (before, after))
-    known = bool(had and has)
+    old, has = (dict.fromkeys(each.classes) for each in (before, after))
+    known = bool(old and has)
     change = Change(
-        new=tuple(name for name in has if known and name not in had),
-        gone=tuple(name for name in had if known and name not in has),
-        common=len(had.keys() & has.keys()),
+        new=tuple(name for name in has if known and name not in old),
+        gone=tuple(name for name in old if known and name not in has),
+        common=len(old.keys() & has.keys()),
         task=_pair((before.recipe or {}).get("task"), (after.recipe or {}).get("task")),
         dataset=_data(before, after),
     )
@@ -87,10 +89,10 @@ def _data(before: Manifest, after: Manifest) -> tuple[str, str] | None:
     digests = [each.provenance.get("data_digest") for each in (before, after)]
     if digests[0] and digests[0] == digests[1]:
         return None
-    had, has = trained_on(before), trained_on(after)
-    if had and had == has and all(digests):
-        return had, f"{AGAIN}{has}"
-    return _pair(had, has)
+    old, has = trained_on(before), trained_on(after)
+    if old and old == has and all(digests):
+        return old, f"{AGAIN}{has}"
+    return _pair(old, has)
 
 
 def trained_on(manifest: Manifest) -> str:

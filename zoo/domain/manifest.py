@@ -242,7 +242,7 @@ class Manifest:
             ancestors |= {each.manifest: known.parents} if known.parents else {}
         parents = tuple(each for _, each in bases)
         short = len(ancestors) < NESTED
-        line = short and all(len(found) == 1 for found in (parents, *ancestors.values()))
+        line = short and all(len(generation) == 1 for generation in (parents, *ancestors.values()))
         return replace(self, parents=parents, ancestors=ancestors, format=FORMAT if line else FLAT)
 
     def ancestry(self) -> set[Digest]:
@@ -274,8 +274,8 @@ class Manifest:
     @property
     def stated_metrics(self) -> tuple[str, ...]:
         """The figures that people stated, and no training or evaluation measured."""
-        said, colon, names = self.provenance.get("metrics", "").partition(": ")
-        if not said.startswith(STATED_HERE):
+        source, colon, names = self.provenance.get("metrics", "").partition(": ")
+        if not source.startswith(STATED_HERE):
             return ()
         return tuple(name for name in self.metrics if not colon or name in names.split(", "))
 

@@ -41,7 +41,7 @@ class Matrix:
             raise ValueError("its matrix has no classes")
         if not isinstance(counts, list) or not all(isinstance(row, list) for row in counts):
             raise ValueError("its matrix has no counts")
-        found = cls(tuple(classes), tuple(map(tuple, counts)))
-        if not found.sound:
+        matrix = cls(tuple(classes), tuple(map(tuple, counts)))
+        if not matrix.sound:
             raise ValueError("its matrix is no square of counts")
-        return found
+        return matrix

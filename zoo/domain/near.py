@@ -17,11 +17,11 @@ def near_names(name: str, known: Iterable[str], *, most: int = 4, cutoff: float 
     for each in known:
         sorted_parts.setdefault(_sorted(each), each)
     names = list(sorted_parts.values())
-    found = {each: _ratio(name, each) for each in _matches(name, names, most, cutoff)}
+    ratios = {each: _ratio(name, each) for each in _matches(name, names, most, cutoff)}
     for form in _matches(_sorted(name), sorted_parts, most, cutoff):
         each = sorted_parts[form]
-        found[each] = max(found.get(each, 0.0), _ratio(_sorted(name), form))
-    return sorted(found, key=lambda each: -found[each])[:most]
+        ratios[each] = max(ratios.get(each, 0.0), _ratio(_sorted(name), form))
+    return sorted(ratios, key=lambda each: -ratios[each])[:most]
 
 
 def _matches(name: str, known: Iterable[str], most: int, cutoff: float) -> list[str]:

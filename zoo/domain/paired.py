@@ -43,11 +43,11 @@ class Paired(Result):
 
     def in_words(self, first: str, other: str) -> str:
         """``they differ on 3 of 93 images, p = 0.25: no difference can be seen``."""
-        found = "no difference can be seen"
+        verdict = "no difference can be seen"
         if self.p < LEVEL:
-            found = f"{first if self.better > self.worse else other} is better"
+            verdict = f"{first if self.better > self.worse else other} is better"
         of = f"{self.images} images" if self.groups is None else f"{self.groups} groups of images"
-        return f"they differ on {self.better + self.worse} of {of}, p = {self.p:.2g}: {found}"
+        return f"they differ on {self.better + self.worse} of {of}, p = {self.p:.2g}: {verdict}"
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -211,13 +211,13 @@ def is_snapshot(data: bytes) -> bool:
 
 def folders_of(paths: Iterable[str]) -> set[str]:
     """The folders that files are in, each made once, however many files and folders are in it."""
-    found: set[str] = set()
+    folders: set[str] = set()
     for path in paths:
         above = path.rpartition("/")[0]
-        while above and above not in found:
-            found.add(above)
+        while above and above not in folders:
+            folders.add(above)
             above = above.rpartition("/")[0]
-    return found
+    return folders
 
 
 def why_too_many(paths: Collection[str], folders: Collection[str]) -> str | None:

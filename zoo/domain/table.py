@@ -109,12 +109,12 @@ def as_html(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def html_of(said: str, parts: Mapping[str, Sequence[object]]) -> str:
-    """A line that was ``said``, and a table of each part that has rows."""
+def html_of(line: str, parts: Mapping[str, Sequence[object]]) -> str:
+    """A ``line``, and a table of each part that has rows."""
     tables = [
         f"<p>{escape(name)}</p>{as_html(*cells(rows))}" for name, rows in parts.items() if rows
     ]
-    return f"<p><code>{escape(said)}</code></p>" + "".join(tables)
+    return f"<p><code>{escape(line)}</code></p>" + "".join(tables)
 
 
 def _columns(kind: type) -> list[str]:

@@ -79,11 +79,11 @@ def not_finite(names: Sequence[str]) -> str:
 
 def of_groups(groups: float) -> str:
     """What intervals are of, where images belong together."""
-    told = f"these images are in {plural(int(groups), 'group')}; "
+    text = f"these images are in {plural(int(groups), 'group')}; "
     if groups < ENOUGH_GROUPS:
-        return f"{told}too few to tell how alike those of one group are, so intervals are rough"
+        return f"{text}too few to tell how alike those of one group are, so intervals are rough"
     return (
-        f"{told}those of one group are alike, so the intervals are of groups, not of single images"
+        f"{text}those of one group are alike, so the intervals are of groups, not of single images"
     )
 
 

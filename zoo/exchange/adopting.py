@@ -45,8 +45,8 @@ def adopt(workspace: Workspace, folder: Path, ref: Reference, seen: Mapping[Dige
         bases = {parent.manifest for each in same for parent in each.parents}
         # Without its parent here, what shares most with known weights is a sibling.
         can_be = seen.keys() & bases if same else seen.keys()
-        found = finder.find(manifest, alike, can_be=can_be.__contains__)
-        return replace(found, ref=seen[found.digest]) if found else None
+        nearest = finder.find(manifest, alike, can_be=can_be.__contains__)
+        return replace(nearest, ref=seen[nearest.digest]) if nearest else None
 
     plan = FromPlan(find=find, seen=frozenset(seen))
     candidates = candidates_of_folder(workspace, folder, {"parent": AUTO}, plan)

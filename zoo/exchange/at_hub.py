@@ -66,5 +66,7 @@ def _read(folder: Path, locator: str, there: set[str], like: Manifest) -> Manife
     if not layouts:
         return None
     layout = layouts[0]
-    said = {"dataset": layout.record.dataset} if layout.record and layout.record.dataset else {}
-    return replace(like, classes=layout.network.classes, recipe=None, provenance=said)
+    provenance = (
+        {"dataset": layout.record.dataset} if layout.record and layout.record.dataset else {}
+    )
+    return replace(like, classes=layout.network.classes, recipe=None, provenance=provenance)

@@ -30,20 +30,20 @@ def proven(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> tu
     if check is None:
         return manifest, ""
     if not check.agrees:
-        said = {key: text for key, text in alone.provenance.items() if key != "parent"}
-        return replace(alone, provenance=said), f"not {parent.ref} as its parent: {check.warning}"
+        rest = {key: text for key, text in alone.provenance.items() if key != "parent"}
+        return replace(alone, provenance=rest), f"not {parent.ref} as its parent: {check.warning}"
     return alone.descending(workspace.store.manifest(parent.manifest), parent), ""
 
 
 def _told(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> str:
     """What of a checkpoint its folder states, in a line; empty if nothing."""
-    said, parts = manifest.provenance, []
-    if said.get("metrics", "").startswith(BY_FOLDER):
+    provenance, parts = manifest.provenance, []
+    if provenance.get("metrics", "").startswith(BY_FOLDER):
         main = ["accuracy"] if "accuracy" in manifest.metrics else list(manifest.metrics)[:LISTED]
         parts += [f"{name} {manifest.metrics[name]:.4g}" for name in main]
-    if record.dataset and said.get("dataset") == record.dataset:
+    if record.dataset and provenance.get("dataset") == record.dataset:
         parts.append(f"data set {record.dataset}")
-    if manifest.parents and said.get("parent", "").startswith(BY_FOLDER):
+    if manifest.parents and provenance.get("parent", "").startswith(BY_FOLDER):
         parent = manifest.parents[0]
         here = workspace.store.has_manifest(parent.manifest)
         if parent.relation != DECLARED:
@@ -56,14 +56,14 @@ def _told(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> str
 
 def with_folder(
     workspace: Workspace,
-    made: tuple[Manifest, ImportReport],
+    resolved: tuple[Manifest, ImportReport],
     candidate: ImportCandidate,
     not_taken: str = "",
 ) -> tuple[Manifest, ImportReport]:
     """With what the folder of the weights states of them, in words."""
-    (whole, report), layout = made, candidate.origin.layout
+    (whole, report), layout = resolved, candidate.origin.layout
     if layout is None or layout.record is None or layout.whole is None:
-        return made
+        return resolved
     stated = _told(workspace, whole, layout.record)
     if not layout.recorded:
         not_taken = "nothing that is taken: its figures are of other weights"

@@ -74,9 +74,9 @@ class CheckedWeights:
         )
         used = set(self.used)
         for facts in metadata:
-            said = {"classes"} if report.classes == facts.source else set()
-            said |= set(SETTINGS) if facts.source in report.preprocessing else set()
-            used |= {key for what, key in facts.keys.items() if what in said}
+            names = {"classes"} if report.classes == facts.source else set()
+            names |= set(SETTINGS) if facts.source in report.preprocessing else set()
+            used |= {key for what, key in facts.keys.items() if what in names}
         left_out = tuple(key for key in report.left_out if key not in used)
         return manifest, replace(report, left_out=left_out)
 

@@ -21,30 +21,30 @@ def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
     """A checkpoint that is here as ``digest`` with those of its metrics, parent, license and data
     set that ``origin`` tells and it does not have.
     """
-    said, provenance = origin.provenance, dict(manifest.provenance)
-    told = {"license"} if origin.license and not manifest.license else set()
-    told |= {"dataset"} if said.get("dataset") and "dataset" not in provenance else set()
-    if said.get("dataset"):
-        provenance.setdefault("dataset", said["dataset"])
-    if said.get("note"):
-        provenance["note"] = said["note"]
+    facts, provenance = origin.provenance, dict(manifest.provenance)
+    fields = {"license"} if origin.license and not manifest.license else set()
+    fields |= {"dataset"} if facts.get("dataset") and "dataset" not in provenance else set()
+    if facts.get("dataset"):
+        provenance.setdefault("dataset", facts["dataset"])
+    if facts.get("note"):
+        provenance["note"] = facts["note"]
     if origin.metrics and not manifest.metrics:
-        provenance["metrics"] = said["metrics"]
-        told |= {"metrics"} if said["metrics"].startswith(STATED) else set()
+        provenance["metrics"] = facts["metrics"]
+        fields |= {"metrics"} if facts["metrics"].startswith(STATED) else set()
     whole = replace(
         manifest,
         metrics=manifest.metrics or origin.metrics,
         license=manifest.license or origin.license,
         provenance=provenance,
     )
-    whole = with_stated(whole, told)
+    whole = with_stated(whole, fields)
     if manifest.parents:
         return whole
     if origin.parent and origin.parent[0].manifest != digest:
-        whole = replace(whole, provenance={**whole.provenance, "parent": said["parent"]})
+        whole = replace(whole, provenance={**whole.provenance, "parent": facts["parent"]})
         return descending(whole, *origin.parent)
-    found = origin.find(manifest, ()) if origin.find else None
-    return derived(whole, found) if found else whole
+    parent = origin.find(manifest, ()) if origin.find else None
+    return derived(whole, parent) if parent else whole
 
 
 def with_stated(manifest: Manifest, names: Collection[str]) -> Manifest:
@@ -82,8 +82,8 @@ def descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:
     return manifest.descending(base, parent)
 
 
-def derived(manifest: Manifest, found: FoundParent) -> Manifest:
+def derived(manifest: Manifest, base: FoundParent) -> Manifest:
     """``manifest`` with the parent that was found, and by what."""
-    parent = Parent(manifest=found.digest, relation=FOUND, ref=found.ref)
-    provenance = {**manifest.provenance, "parent": str(found)}
-    return replace(manifest, provenance=provenance).descending(found.manifest, parent)
+    parent = Parent(manifest=base.digest, relation=FOUND, ref=base.ref)
+    provenance = {**manifest.provenance, "parent": str(base)}
+    return replace(manifest, provenance=provenance).descending(base.manifest, parent)

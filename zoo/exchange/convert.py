@@ -174,8 +174,8 @@ def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
     others = [each for each in images if not isinstance(each, str | Path)]
     for bad in filter(None, map(unusable, paths)):
         raise bad
-    found = [*others, *named_images(paths)]
-    for each in found[:: -(-len(found) // IMAGES)]:  # of all folders: those are often classes
+    pictures = [*others, *named_images(paths)]
+    for each in pictures[:: -(-len(pictures) // IMAGES)]:  # of all folders: those are often classes
         yield card.preprocess(each)
 
 
@@ -219,7 +219,7 @@ def _holder(module: nn.Module) -> nn.Module:
 
 def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
     output = OUTPUT if manifest.head.num_classes else FEATURES
-    made = torch.onnx.export(
+    program = torch.onnx.export(
         _program(module, image),
         (),
         dynamo=True,  # which older versions of torch have to be told
@@ -227,10 +227,10 @@ def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest
         output_names=[output],
         verbose=False,
     )
-    assert made
-    _name_batch(made.model.graph)
-    made.model.metadata_props["zoo"] = _described(manifest)
-    made.save(str(path))
+    assert program
+    _name_batch(program.model.graph)
+    program.model.metadata_props["zoo"] = _described(manifest)
+    program.save(str(path))
 
 
 def _name_batch(graph: Any) -> None:
@@ -255,11 +255,11 @@ def _write_openvino(module: nn.Module, image: Tensor, path: Path, manifest: Mani
     import openvino
 
     with TemporaryDirectory(dir=path.parent) as scratch:
-        made = Path(scratch, FILE["onnx"])
-        _write_onnx(module, image, made, manifest)
+        source = Path(scratch, FILE["onnx"])
+        _write_onnx(module, image, source, manifest)
         # Not `openvino.convert_model`: that tells its makers of each conversion, unless the user
         # has opted out.
-        network = openvino.Core().read_model(made)
+        network = openvino.Core().read_model(source)
         network.set_rt_info(_described(manifest), ["zoo"])
         # The weights as they are: by default they are halved.
         openvino.save_model(network, path, compress_to_fp16=False)
@@ -340,7 +340,7 @@ def _compare(module: nn.Module, run: Run, tried: Sequence[Tensor], *, noise: boo
     alone = np.concatenate([run(image[None].numpy()) for image in tried])
     together = run(batch.numpy())
     largest = float(np.abs(own).max())
-    difference = max(float(np.abs(made - own).max()) for made in (alone, together))
+    difference = max(float(np.abs(outputs - own).max()) for outputs in (alone, together))
     if not difference <= TOLERANCE * max(1.0, largest):
         raise Unsupported(
             "the file that was written computes something else: an output is "

@@ -86,9 +86,9 @@ def edit(
     _check_own(workspace, ref)
     before = workspace.store.manifest(digest)
     origin = origin_of(workspace, "", cast(ImportOptions, options), None)
-    found = EVALUATIONS.of(workspace.store.disk, digest)
+    evaluations = EVALUATIONS.of(workspace.store.disk, digest)
     if not force:
-        _check_unmeasured(ref, before, found, origin.metrics)
+        _check_unmeasured(ref, before, evaluations, origin.metrics)
     _check_unset(ref, before, unset, force=force)
     whole = _stated(workspace, before, origin, unset)
     changed = tuple(_changed(before, whole))
@@ -105,7 +105,7 @@ def edit(
         if bench.input_size == whole.preprocessing.input_size:
             workspace.keep_figures(BENCHES, replace(bench, manifest=edited))
     if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
-        for each in found:
+        for each in evaluations:
             workspace.keep_figures(EVALUATIONS, replace(each, manifest=edited))
     return _told(ref, edited, digest, changed, before, whole, remarks)
 
@@ -140,12 +140,12 @@ def _check_own(workspace: Workspace, ref: Reference) -> None:
 
 
 def _check_unmeasured(
-    ref: Reference, before: Manifest, found: Sequence[Evaluated], said: Mapping[str, float]
+    ref: Reference, before: Manifest, evaluations: Sequence[Evaluated], figures: Mapping[str, float]
 ) -> None:
     """That no figure takes the place of another one that was measured."""
-    for name, value in said.items():
+    for name, value in figures.items():
         known = {} if name in before.stated_metrics else {"its training": before.metrics}
-        known |= {f"zoo evaluate on {each.data}": each.metrics for each in reversed(found)}
+        known |= {f"zoo evaluate on {each.data}": each.metrics for each in reversed(evaluations)}
         measured = {by: of[name] for by, of in known.items() if name in of}
         if measured and value not in measured.values():
             by, figure = next(reversed(measured.items()))
@@ -173,15 +173,15 @@ def _stated(
     workspace: Workspace, manifest: Manifest, origin: Origin, unset: Sequence[str]
 ) -> Manifest:
     """``manifest`` with what the user says."""
-    facts, said = origin.metadata[0], origin.provenance
-    others = {"dataset", "note"} & said.keys()
+    facts, stated = origin.metadata[0], origin.provenance
+    others = {"dataset", "note"} & stated.keys()
     if not (facts or origin.license or origin.metrics or others or unset):
         raise InvalidOption("nothing is stated: --classes FILE, --license ID, --dataset NAME, …")
     whole = restated(manifest, facts)
     if facts.image_size:
         whole = _for_size(workspace, whole, facts.image_size)
     provenance = dict(whole.provenance)
-    provenance |= {name: said[name] for name in ("dataset", "note") if name in said}
+    provenance |= {name: stated[name] for name in ("dataset", "note") if name in stated}
     whole = replace(whole, license=origin.license or whole.license, provenance=provenance)
     whole = _with_figures(whole, origin.metrics, unset)
     if subject(whole) != subject(manifest):  # what was kept of its answers is of others now
@@ -224,14 +224,14 @@ def _with_figures(
 
 def _fields(facts: Metadata, origin: Origin) -> Iterator[str]:
     """The fields of a manifest that are stated."""
-    told = {
+    values = {
         "classes": facts.classes,
         "preprocessing": any(getattr(facts, name) for name in SETTINGS),
         "license": origin.license,
         "dataset": "dataset" in origin.provenance,
         "metrics": origin.metrics,
     }
-    yield from (name for name, value in told.items() if value)
+    yield from (name for name, value in values.items() if value)
 
 
 def _changed(before: Manifest, after: Manifest) -> Iterator[str]:
@@ -239,8 +239,8 @@ def _changed(before: Manifest, after: Manifest) -> Iterator[str]:
     for name in ("classes", "license", "metrics"):
         if getattr(before, name) != getattr(after, name):
             yield name
-    told = [(each.preprocessing, each.guessed, each.unknown) for each in (before, after)]
-    if told[0][:2] != told[1][:2] or {*told[0][2]} - {"classes"} != {*told[1][2]} - {"classes"}:
+    both = [(each.preprocessing, each.guessed, each.unknown) for each in (before, after)]
+    if both[0][:2] != both[1][:2] or {*both[0][2]} - {"classes"} != {*both[1][2]} - {"classes"}:
         yield "preprocessing"
     for name in ("dataset", "note"):
         if before.provenance.get(name) != after.provenance.get(name):

@@ -92,8 +92,8 @@ def _check(model: nn.Module, layers: Sequence[str], size: tuple[int, int, int]) 
             hooks.callback(setattr, layer, "__class__", kind)
             layer.__class__ = kind.__bases__[0]
             hooks.enter_context(layer.register_forward_hook(_adds(path, *pair)))
-        found = model(images)
-    if not torch.allclose(found, wanted, rtol=0, atol=NEAR * float(wanted.abs().max())):
+        outputs = model(images)
+    if not torch.allclose(outputs, wanted, rtol=0, atol=NEAR * float(wanted.abs().max())):
         raise Unsupported(
             "peft would compute something else: this network reads weights without calling their "
             "layers. Export it merged (without --adapter)"

@@ -180,8 +180,8 @@ def _difference(promised: SourceFile, whole: partial.Download) -> Corrupt | None
     # By the open file: another pull of the same bytes may have forgotten its name.
     size = os.fstat(whole.file.fileno()).st_size
     if size != promised.size:
-        found = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
-        return Corrupt(promised.path, f"{promised.size} bytes", found)
+        actual = f"{size} bytes" if size < promised.size else f"{promised.size} or more bytes"
+        return Corrupt(promised.path, f"{promised.size} bytes", actual)
     kind, promise = "sha256", promised.sha256
     if promise is None:
         kind, promise = "git", promised.git

@@ -75,8 +75,8 @@ def file_record(saved: Mapping[str, object]) -> FileRecord:
     script = "Lightning" if LIGHTNING in saved else ""
     if not script and isinstance(saved.get("arch"), str) and "state_dict" in saved:
         script = "timm"
-    told = {name: _figure(saved.get(name)) for name in METRICS}
-    metrics = {n: x for n, x in told.items() if x is not None and is_possible(n, x)}
+    figures = {name: _figure(saved.get(name)) for name in METRICS}
+    metrics = {n: x for n, x in figures.items() if x is not None and is_possible(n, x)}
     keys = tuple(metrics)
     metric = saved.get("metric")
     top1 = script == "timm" and getattr(saved.get("args"), "eval_metric", "top1") == "top1"

@@ -78,8 +78,8 @@ def nearest_architecture(
             continue
         backbone = Backbone(plugin=plugin, architecture=name)
         own = file_sketch(workspace, backbone, tensors)
-        if found := finder.nearest(backbone, own, {}, ()):
-            near.append((found.apart, name, found.ref))
+        if parent := finder.nearest(backbone, own, {}, ()):
+            near.append((parent.apart, name, parent.ref))
     if not near:
         return "", ""
     far, name, ref = min(near)

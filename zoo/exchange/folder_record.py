@@ -53,15 +53,15 @@ class FolderRecord:
 
     def stated_of(self, manifest: Manifest, *, with_parent: bool) -> Manifest:
         """``manifest``, of these weights, with all of it, as stated."""
-        said = dict(manifest.provenance)
+        provenance = dict(manifest.provenance)
         if self.metrics:
-            said["metrics"] = f"{BY_FOLDER}, not measured here"
+            provenance["metrics"] = f"{BY_FOLDER}, not measured here"
         if self.dataset:
-            said["dataset"] = self.dataset
-        whole = replace(manifest, metrics=self.metrics, provenance=said)
+            provenance["dataset"] = self.dataset
+        whole = replace(manifest, metrics=self.metrics, provenance=provenance)
         if self.parent is None or not with_parent:
             return whole
-        said["parent"] = BY_FOLDER
+        provenance["parent"] = BY_FOLDER
         return replace(whole, parents=(replace(self.parent, relation=DECLARED),))
 
 
@@ -69,19 +69,19 @@ def folder_record(manifest: Manifest, weights: Mapping[str, str]) -> Json:
     """What an export says of a checkpoint with these files of ``weights``; empty if that is
     nothing.
     """
-    told: Json = {}
+    record: Json = {}
     if manifest.metrics:
-        told["metrics"] = dict(manifest.metrics)
+        record["metrics"] = dict(manifest.metrics)
     if dataset := trained_on(manifest):
-        told["dataset"] = dataset
+        record["dataset"] = dataset
     if len(manifest.parents) == 1:  # one of several would pass for all that it derives from
         (parent,) = manifest.parents
-        told["parent"] = {
+        record["parent"] = {
             "ref": parent.ref,
             "manifest": str(parent.manifest),
             "relation": parent.relation,
         }
-    return {**told, "weights": dict(weights)} if told else {}
+    return {**record, "weights": dict(weights)} if record else {}
 
 
 def read_record(raw: object) -> FolderRecord | None:

@@ -51,17 +51,17 @@ def stated(manifest: Manifest) -> set[str]:
     """The `FIELDS` of a checkpoint that people stated on import; none that a pull or a fine-tune
     has by itself. Of a preprocessing that is partly unknown nobody knows who said the rest.
     """
-    said = manifest.provenance
-    if (source := said.get("source")) not in IMPORTED:
-        return {*said.get(STATED_KEY, "").split(", ")} & {*FIELDS}
-    how = said.get("preprocessing", "")
+    provenance = manifest.provenance
+    if (source := provenance.get("source")) not in IMPORTED:
+        return {*provenance.get(STATED_KEY, "").split(", ")} & {*FIELDS}
+    how = provenance.get("preprocessing", "")
     marks = {
         "license": manifest.license is not None,
-        "dataset": "dataset" in said,
-        "metrics": said.get("metrics", "").startswith(STATED_HERE),
-        "classes": said.get("classes") == OPTIONS,
+        "dataset": "dataset" in provenance,
+        "metrics": provenance.get("metrics", "").startswith(STATED_HERE),
+        "classes": provenance.get("classes") == OPTIONS,
         "preprocessing": OPTIONS in how or how.startswith(f"{UNKNOWN}: "),
-        "parents": said.get("parent", "").startswith(STATED_HERE),
+        "parents": provenance.get("parent", "").startswith(STATED_HERE),
         "files": source == "file" and bool(manifest.files),
     }
     return {name for name, is_stated in marks.items() if is_stated}
@@ -73,12 +73,12 @@ def or_here(
     candidate: ImportCandidate,
     sha256: str,
     alike: Sequence[Candidate],
-    made: tuple[Manifest, ImportReport],
+    resolved: tuple[Manifest, ImportReport],
 ) -> tuple[Manifest, ImportReport]:
     """The checkpoint that is here with the bytes of a file, if one is, with what the user states
-    and with what it lacks. Else what was ``made``. It is, the best first: the one that the name
-    points at, one that is what was made, the one of which most is recorded, the oldest. One of
-    which people stated what neither the user nor the file says is none, but under its own name.
+    and with what it lacks. Else ``resolved``. It is, the best first: the one that the name points
+    at, one that is what would be made, the one of which most is recorded, the oldest. One of which
+    people stated what neither the user nor the file says is none, but under its own name.
 
     Args:
         workspace: The zoo.
@@ -86,9 +86,9 @@ def or_here(
         candidate: The file.
         sha256: Of it, in hex.
         alike: Checkpoints here that share tensors with it.
-        made: The checkpoint that would be made of it, and what was taken for that.
+        resolved: The checkpoint that would be made of it, and what was taken for that.
     """
-    whole, report = made
+    whole, report = resolved
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
     options, same = {*_stated(candidate)}, _made_of(sha256, alike)
@@ -140,14 +140,14 @@ def or_here_planned(
     workspace: Workspace, ref: Reference, checked: CheckedWeights
 ) -> tuple[Manifest, ImportReport]:
     """The same of a file of which nothing is stored."""
-    made, candidate = checked.resolved(), checked.candidate
+    resolved, candidate = checked.resolved(), checked.candidate
     if candidate.key or candidate.parts or not candidate.origin.may_be_here:
-        return with_folder(workspace, made, candidate)
+        return with_folder(workspace, resolved, candidate)
     try:
-        alike = resembling(workspace, found := survey(candidate.path))
+        alike = resembling(workspace, surveyed := survey(candidate.path))
     except (ZooError, OSError):  # the import says what is wrong
-        return made
-    planned = or_here(workspace, ref, candidate, found.sha256, alike, made)
+        return resolved
+    planned = or_here(workspace, ref, candidate, surveyed.sha256, alike, resolved)
     return with_folder(workspace, planned, candidate)
 
 
@@ -162,20 +162,20 @@ def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) 
     if entry is None or entry.deleted or candidate.key or candidate.parts or origin.find:
         return None
     try:
-        alike = resembling(workspace, found := survey(candidate.path))
+        alike = resembling(workspace, surveyed := survey(candidate.path))
     except (ZooError, OSError):  # the import says what is wrong
         return None
     if any(one.digest == entry.manifest and one.match.share >= SAME for one in alike):
         return None
     if checked.manifest.parents:  # stated by a folder: its bytes tell
         return None
-    made = checked.resolved()
+    resolved = checked.resolved()
     whole, _ = (
-        or_here(workspace, ref, candidate, found.sha256, alike, made)
+        or_here(workspace, ref, candidate, surveyed.sha256, alike, resolved)
         if origin.may_be_here
-        else made
+        else resolved
     )
-    whole = replace(whole, provenance={"sha256": found.sha256, **whole.provenance})
+    whole = replace(whole, provenance={"sha256": surveyed.sha256, **whole.provenance})
     return descending(whole, *origin.parent) if origin.parent else whole
 
 
@@ -287,6 +287,6 @@ def _with_fields(here: Manifest, whole: Manifest, names: Collection[str]) -> Man
     fields = {*names, "ancestors", "format"} if "parents" in names else {*names}
     keys = {"parent" if name == "parents" else name for name in names}
     kept = {key: text for key, text in here.provenance.items() if key not in keys}
-    said = {key: text for key, text in whole.provenance.items() if key in keys}
+    taken = {key: text for key, text in whole.provenance.items() if key in keys}
     values = {name: getattr(whole, name) for name in fields - {"dataset"}}
-    return replace(here, **values, provenance={**kept, **said})
+    return replace(here, **values, provenance={**kept, **taken})

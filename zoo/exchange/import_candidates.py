@@ -159,8 +159,8 @@ def candidates_of_file(
     if architecture is None or not (several or key or is_safetensors(path)):
         tensors, read = read_tensors(first, key)
     if architecture is None:
-        found = _network_of(workspace, several or [path], (tensors, read), backbone, key)
-        plugin, architecture, by = found
+        network = _network_of(workspace, several or [path], (tensors, read), backbone, key)
+        plugin, architecture, by = network
     known, tag = _tagged(plugin, architecture)
     check_listed(plugin, known)
     origin = replace(origin, plugin=plugin, architecture=known, tag=tag, architecture_by=by)
@@ -197,9 +197,10 @@ def _by_likelihood(
         layout = layout if layout.recorded else replace(layout, record=None)
     described = [replace(whole, origin=replace(origin, layout=layout))] if layout else []
     known = origin.architecture
-    told = as_built(path, saved, origin.plugin, known), as_sized(path, saved, known)
+    surgeries = as_built(path, saved, origin.plugin, known), as_sized(path, saved, known)
     built, sized = (
-        [replace(whole, origin=replace(origin, built_with=each))] if each else [] for each in told
+        [replace(whole, origin=replace(origin, built_with=each))] if each else []
+        for each in surgeries
     )
     return [*described, *built, whole, *sized]
 

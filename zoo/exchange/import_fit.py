@@ -26,18 +26,18 @@ class Fits:
         self._workspace, self._options = workspace, options
         self._known: dict[tuple[object, ...], tuple[str, str]] = {}
 
-    def look(self, path: Path, planned: PlannedFile, found: Surveyed) -> tuple[str, str]:
+    def look(self, path: Path, planned: PlannedFile, surveyed: Surveyed) -> tuple[str, str]:
         """Why the weights are not of the network that is planned, empty if they are; and what the
         names of those begin with that are taken.
         """
         plain = not path.is_dir() and not self._options.get("image_size")
-        if plain and (prefix := _as_outlined(planned, found)) is not None:
+        if plain and (prefix := _as_outlined(planned, surveyed)) is not None:
             return "", prefix
         # What lies beside a file, or in its folder, tells of its network, too; and what is here
         # that it resembles.
         near = path if path.is_dir() else path.parent
         network = (planned.backbone, planned.architecture, planned.of)
-        key = (near, *network, found.key, *found.shapes.items())
+        key = (near, *network, surveyed.key, *surveyed.shapes.items())
         if key not in self._known:
             self._known[key] = self._asked(path, planned)
         return self._known[key]
@@ -57,14 +57,14 @@ class Fits:
         return "", checked.taken.stripped
 
 
-def _as_outlined(planned: PlannedFile, found: Surveyed) -> str | None:
+def _as_outlined(planned: PlannedFile, surveyed: Surveyed) -> str | None:
     """The prefix but for which all tensors are those of the outline, which needs no torch; None if
     they are not.
     """
     outline = outline_of(planned.backbone, planned.architecture)
     if outline is None:
         return None
-    prefix = prefix_of(found.shapes, outline.shapes)
-    shapes = {name.removeprefix(prefix): shape for name, shape in found.shapes.items()}
-    fits = len(shapes) == len(found.shapes) and outline.fits(shapes) is not None
+    prefix = prefix_of(surveyed.shapes, outline.shapes)
+    shapes = {name.removeprefix(prefix): shape for name, shape in surveyed.shapes.items()}
+    fits = len(shapes) == len(surveyed.shapes) and outline.fits(shapes) is not None
     return prefix if fits else None

@@ -47,13 +47,13 @@ def run_import(
     if (options.get("parent") or plan.parent) != plan.parent:
         raise InvalidOption("a plan has the parents of its files: give `parent` when it is made")
     options["parent"] = plan.parent or None  # also where it is not said again
-    made = _ImportedSoFar({file.path: file.sha256 for file in plan.files})
+    so_far = _ImportedSoFar({file.path: file.sha256 for file in plan.files})
     done = []
     size = float(sum(file.size for file in plan.having("new")))
     with progress("importing", size, "B") as task:
         for file in plan.files:
             if file.status == "new":
-                file = _imported(workspace, file, made, options)
+                file = _imported(workspace, file, so_far, options)
                 task.advance(file.size, note=file.path.name)
             done.append(file)
     return replace(plan, files=tuple(done))
@@ -79,13 +79,13 @@ class _ImportedSoFar:
 
 
 def _imported(
-    workspace: Workspace, file: PlannedFile, made: _ImportedSoFar, options: ImportOptions
+    workspace: Workspace, file: PlannedFile, so_far: _ImportedSoFar, options: ImportOptions
 ) -> PlannedFile:
     notes = list[str]()
     try:
-        digest = made.by_hash.get(file.sha256)
+        digest = so_far.by_hash.get(file.sha256)
         if digest is None:
-            if (parent := made.parent(file)) is None:  # of those of the plan, it was bad
+            if (parent := so_far.parent(file)) is None:  # of those of the plan, it was bad
                 file = replace(file, parent=None)
             from_plan = _from_plan(workspace, file, parent)
             if file.manifest is None:
@@ -94,8 +94,8 @@ def _imported(
                 notes = [text for text in (str(taken), taken.said) if text]
             else:
                 digest = _complete(workspace, file, file.manifest, from_plan, options)
-                made.anew[file.manifest] = digest
-        made.by_hash[file.sha256] = digest
+                so_far.anew[file.manifest] = digest
+        so_far.by_hash[file.sha256] = digest
         manifest = workspace.store.manifest(digest)
         for before in dict.fromkeys(file.moves.values()):
             change = change_from(workspace.store, before, manifest)
@@ -113,18 +113,18 @@ def _imported(
 def _check(
     workspace: Workspace, ref: Reference, file: PlannedFile, network: Backbone | None
 ) -> Check:
-    moves = file.moves.get(str(ref))
-    return name_check(workspace, ref, network, sha256=file.sha256, replaces=moves)
+    before = file.moves.get(str(ref))
+    return name_check(workspace, ref, network, sha256=file.sha256, replaces=before)
 
 
 def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> FromPlan:
-    found: FoundParent | None = None
+    base: FoundParent | None = None
     if file.parent and parent:
-        found = found_parent(file.parent, parent, workspace.store.manifest(parent))
+        base = found_parent(file.parent, parent, workspace.store.manifest(parent))
     return FromPlan(
         metrics=file.metrics,
         metrics_by=file.metrics_by,
-        find=lambda *_: found,
+        find=lambda *_: base,
         parent=(file.parent.ref, parent) if file.parent and parent else None,
         sha256=file.sha256,
         unchanged=file.unchanged,

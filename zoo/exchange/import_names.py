@@ -53,13 +53,13 @@ def with_moves(
     """
     grown = set() if names.is_exact(pattern) else _grown(workspace, files)
     for file in files:
-        moves = {}
+        replaced = {}
         for ref in file.refs:
             entry = workspace.store.read_ref(ref)
             taken = entry and not entry.deleted and not pointed_at(workspace, ref, file.sha256)
             if entry and taken and (force or (ref.path in grown and entry.why == IMPORT)):
-                moves[str(ref)] = entry.manifest
-        yield replace(file, moves=moves)
+                replaced[str(ref)] = entry.manifest
+        yield replace(file, moves=replaced)
 
 
 def _grown(workspace: Workspace, files: Iterable[PlannedFile]) -> set[str]:
@@ -104,8 +104,8 @@ def without_clashes(workspace: Workspace, files: Sequence[PlannedFile]) -> Itera
         return ""
 
     for file in files:
-        told = problem(file) if file.status == "new" else ""
-        yield replace(file, status="bad", refs=(), moves={}, problem=told) if told else file
+        reason = problem(file) if file.status == "new" else ""
+        yield replace(file, status="bad", refs=(), moves={}, problem=reason) if reason else file
 
 
 def name_check(

@@ -75,7 +75,7 @@ class Parents:
         before = self._before(file)
         if here and not (before and before[1] * ALIKE < here.apart):
             remark = self._remark(file, here.digest) or ""
-            found = PlannedParent(
+            parent = PlannedParent(
                 ref=here.ref,
                 how=found_by(here.share, here.apart, remark),
                 manifest=here.digest,
@@ -83,7 +83,7 @@ class Parents:
                 apart=here.apart,
                 remark=remark,
             )
-            return self._of_run(file, found, here.digest)
+            return self._of_run(file, parent, here.digest)
         if before is None:
             return None
         earlier, far = before
@@ -96,7 +96,7 @@ class Parents:
             remark=BEFORE,
         )
 
-    def _of_run(self, file: PlannedFile, found: PlannedParent, digest: Digest) -> PlannedParent:
+    def _of_run(self, file: PlannedFile, parent: PlannedParent, digest: Digest) -> PlannedParent:
         """The same as an earlier file of the run, if one has these weights: that has the name that
         the run gives it, and where its bytes are others it is another checkpoint.
         """
@@ -104,9 +104,9 @@ class Parents:
         earlier = [each for each in alike if _is_before(each, file)]
         own = min(earlier, key=lambda each: each.manifest != digest, default=None)
         if own is None:
-            return found
+            return parent
         path = None if own.manifest else own.path
-        return replace(found, ref=str(own.refs[0]), manifest=own.manifest, file=path)
+        return replace(parent, ref=str(own.refs[0]), manifest=own.manifest, file=path)
 
     def _is_open(self, digest: Digest) -> bool:
         """Whether a checkpoint here was imported, and nobody has said what it derives from."""

@@ -134,11 +134,11 @@ def _drafts(
     drafts = []
     size = float(sum(each.weights.stat().st_size for each in walked))
     with progress("reading", size, "B") as task:
-        for each, found in zip(walked, _surveyed(walked), strict=True):
-            drafts.append(_draft(context, each, found))
+        for each, surveyed in zip(walked, _surveyed(walked), strict=True):
+            drafts.append(_draft(context, each, surveyed))
             if drafts[-1].file.status == "new":
-                sharing.count(found)
-            task.advance(found.size, note=each.path.name)
+                sharing.count(surveyed)
+            task.advance(surveyed.size, note=each.path.name)
     return drafts
 
 
@@ -154,8 +154,8 @@ def _surveyed(walked: Sequence[WalkedFile]) -> Iterator[Surveyed]:
             if inode not in known:
                 known[inode] = next(reading)
             left[inode] -= 1
-            found = known[inode] if left[inode] else known.pop(inode)
-            yield replace(found, path=each.weights)
+            surveyed = known[inode] if left[inode] else known.pop(inode)
+            yield replace(surveyed, path=each.weights)
 
 
 def _ahead(paths: Sequence[Path]) -> Generator[Surveyed, None, None]:
@@ -216,42 +216,42 @@ def _worth(manifest: Manifest) -> tuple[bool, tuple[bool, bool]]:
     return not stated(manifest), recorded(manifest)
 
 
-def _draft(context: _Context, walked: WalkedFile, found: Surveyed) -> Draft:
+def _draft(context: _Context, walked: WalkedFile, surveyed: Surveyed) -> Draft:
     """What a file is, as far as it and what lies beside it tell; without names."""
     run, base = walked.run
     record = _record(context.root, walked)
-    epoch, step = when_saved(walked.moment, found)
+    epoch, step = when_saved(walked.moment, surveyed)
     planned = PlannedFile(
         path=walked.path,
         run="/".join([*run.parts, *filter(None, [base])]) or names.root_name(context.root),
-        size=found.size,
-        sha256=found.sha256,
-        unchanged=found.unchanged,
-        nan_tensors=found.nan_tensors,
-        script=found.script or record.script,
-        key=found.key,
+        size=surveyed.size,
+        sha256=surveyed.sha256,
+        unchanged=surveyed.unchanged,
+        nan_tensors=surveyed.nan_tensors,
+        script=surveyed.script or record.script,
+        key=surveyed.key,
         backbone=context.backbone or DEFAULT,
         epoch=epoch,
         step=step,
-        problem=found.problem,
-        status="bad" if found.problem else "new",
+        problem=surveyed.problem,
+        status="bad" if surveyed.problem else "new",
     )
     alike: list[Candidate] = []
     unfit = ""
-    if not found.problem:
-        planned, alike = _resembling(context, planned, found)
-        planned, unfit = _with_network(context, walked, planned, found, record)
+    if not surveyed.problem:
+        planned, alike = _resembling(context, planned, surveyed)
+        planned, unfit = _with_network(context, walked, planned, surveyed, record)
     own = walked.weights if walked.path.is_dir() else walked.path  # a link has a name of its own
-    metrics, by = measured(own, planned.architecture, found, record)
+    metrics, by = measured(own, planned.architecture, surveyed, record)
     planned = replace(planned, metrics=metrics, metrics_by=by)
     return Draft(
         walked,
         planned,
-        found.best or record.best,
+        surveyed.best or record.best,
         shares={one.digest: one.match.share for one in alike if not one.is_same},
         same=frozenset(one.digest for one in alike if one.is_same)
         | frozenset([planned.manifest] if planned.manifest else []),
-        weights=found.content,
+        weights=surveyed.content,
         unfit=unfit,
     )
 
@@ -260,21 +260,21 @@ def _with_network(
     context: _Context,
     walked: WalkedFile,
     planned: PlannedFile,
-    found: Surveyed,
+    surveyed: Surveyed,
     record: RunRecord,
 ) -> tuple[PlannedFile, str]:
     """A file with its network, and why that does not fit it, if so."""
     if walked.layout:
         planned = _of_folder(planned, walked.layout)
     else:
-        planned = _of_network(context, planned, found, record)
-        lacks = lacks_head(planned.backbone, planned.architecture, found.shapes)
+        planned = _of_network(context, planned, surveyed, record)
+        lacks = lacks_head(planned.backbone, planned.architecture, surveyed.shapes)
         planned = replace(planned, headless=lacks)
-    return _fitting(context, walked.path, planned, found)
+    return _fitting(context, walked.path, planned, surveyed)
 
 
 def _fitting(
-    context: _Context, path: Path, planned: PlannedFile, found: Surveyed
+    context: _Context, path: Path, planned: PlannedFile, surveyed: Surveyed
 ) -> tuple[PlannedFile, str]:
     """With whether it can be imported; or, where its bytes are here, why it could not be imported
     as another checkpoint.
@@ -282,7 +282,7 @@ def _fitting(
     here = planned.manifest and context.workspace.store.manifest(planned.manifest)
     if planned.status != "new" or (here and not stated(here)):
         return planned, ""
-    unfit, prefix = context.fits.look(path, planned, found)
+    unfit, prefix = context.fits.look(path, planned, surveyed)
     if here:
         return planned, unfit
     status: Status = "bad" if unfit else "new"
@@ -298,10 +298,10 @@ def _record(root: Path, walked: WalkedFile) -> RunRecord:
 
 
 def _resembling(
-    context: _Context, planned: PlannedFile, found: Surveyed
+    context: _Context, planned: PlannedFile, surveyed: Surveyed
 ) -> tuple[PlannedFile, list[Candidate]]:
     """With what `zoo identify` says of it; and the checkpoints here that share tensors with it."""
-    if here := context.known.get(found.sha256):
+    if here := context.known.get(surveyed.sha256):
         return replace(
             planned,
             verdict="same",
@@ -314,7 +314,7 @@ def _resembling(
             architecture_by=f"{here.ref}, which it is",
         ), []
     try:
-        alike = resembling(context.workspace, found)
+        alike = resembling(context.workspace, surveyed)
     except (ZooError, OSError):  # what is damaged here is for verify to tell
         return planned, []
     if not alike:
@@ -322,7 +322,7 @@ def _resembling(
     best, share = alike[0], alike[0].match.share
     name, _ = named(context.workspace, best.digest)
     planned = replace(planned, verdict=best.match.verdict, of=name, share=share)
-    same = [one for one in alike if found.sha256 in hashes_of(one.manifest)]
+    same = [one for one in alike if surveyed.sha256 in hashes_of(one.manifest)]
     if same:
         most = max(same, key=lambda one: _worth(one.manifest))
         name, _ = named(context.workspace, most.digest)
@@ -349,10 +349,10 @@ def _of_folder(planned: PlannedFile, layout: PublishedLayout) -> PlannedFile:
 
 
 def _of_network(
-    context: _Context, planned: PlannedFile, found: Surveyed, record: RunRecord
+    context: _Context, planned: PlannedFile, surveyed: Surveyed, record: RunRecord
 ) -> PlannedFile:
     """With the architecture, by the best source; what resembles one here counts least."""
-    name, source = stated_architecture(planned.backbone, found, record)
+    name, source = stated_architecture(planned.backbone, surveyed, record)
     if name:
         return replace(planned, architecture=name, architecture_by=source)
     if stated := context.architecture:
@@ -360,20 +360,22 @@ def _of_network(
     if planned.manifest:
         return planned
     if context.backbone is None:
-        plugin, name, source = stated_elsewhere(planned.backbone, found)
+        plugin, name, source = stated_elsewhere(planned.backbone, surveyed)
         if plugin:
             return replace(planned, backbone=plugin, architecture=name, architecture_by=source)
     fits = dict[str, list[str]]()
     try:
-        fits = fitting(planned.backbone, found.shapes)
-        name, source = architecture_by_shapes(planned.backbone, found.path, fits, found, record)
+        fits = fitting(planned.backbone, surveyed.shapes)
+        name, source = architecture_by_shapes(
+            planned.backbone, surveyed.path, fits, surveyed, record
+        )
     except ZooError as error:
         if planned.architecture:
             return planned
-        name, source = _nearest(context.workspace, planned.backbone, found.path, fits)
+        name, source = _nearest(context.workspace, planned.backbone, surveyed.path, fits)
         if name:
             return replace(planned, architecture=name, architecture_by=source)
-        missing = _missing_package(found.path)
+        missing = _missing_package(surveyed.path)
         problem = f"{missing}: {missing.advice}" if missing else problem_of(error)
         return replace(planned, status="bad", problem=problem)
     return replace(planned, architecture=name, architecture_by=source)
@@ -495,10 +497,10 @@ class _Sharing:
         self._seen: set[int] = set()
         self.weights = self.shared = 0
 
-    def count(self, found: Surveyed) -> None:
+    def count(self, surveyed: Surveyed) -> None:
         """Count a file in."""
-        self.weights += found.weights
-        new = {digest for digest in found.large if object_key(digest) not in self._seen}
+        self.weights += surveyed.weights
+        new = {digest for digest in surveyed.large if object_key(digest) not in self._seen}
         new &= self._store.missing("objects", new)
-        self.shared += sum(size for digest, size in found.large.items() if digest not in new)
+        self.shared += sum(size for digest, size in surveyed.large.items() if digest not in new)
         self._seen |= set(map(object_key, new))

@@ -59,7 +59,7 @@ def _told(
     """
     here = workspace.store.manifest(digest)
     source = here.provenance.get("file")
-    told = f"{ref} has the same weights{f' from {source}' if source else ''}"
+    remark = f"{ref} has the same weights{f' from {source}' if source else ''}"
     if own is None or not (fields := differing(here, workspace.store.manifest(own))):
-        return (told,)
-    return told, f"{own.short}, of this file, differs in {fields}"
+        return (remark,)
+    return remark, f"{own.short}, of this file, differs in {fields}"

@@ -380,8 +380,8 @@ def import_file(
     if unusable and not origin.from_plan.sha256:  # the plan has told
         LOG.warning("%s: %s", path.name if origin.metadata else ref, words.not_finite(unusable))
     if unusable:
-        found = words.not_finite(unusable)
-        note_not_finite(workspace.own(NOT_FINITE), digest, found)
+        problem = words.not_finite(unusable)
+        note_not_finite(workspace.own(NOT_FINITE), digest, problem)
     before = moved_from(new.before, digest)
     return Imported(
         ref=ref,
@@ -457,9 +457,9 @@ def _completed(
     whole, report = with_folder(workspace, (whole, report), checked.candidate, problem)
     if origin.find is None:
         return whole, report
-    found = None if whole.parents else origin.find(manifest, alike)
-    whole = derived(whole, found) if found else whole
-    parent = f"{found.ref}, {found}" if found else "" if whole.parents else NONE_FOUND
+    base = None if whole.parents else origin.find(manifest, alike)
+    whole = derived(whole, base) if base else whole
+    parent = f"{base.ref}, {base}" if base else "" if whole.parents else NONE_FOUND
     return whole, replace(report, parent=parent)
 
 
@@ -472,15 +472,15 @@ def _of_others(
     if record and record.parent and record.parent.manifest in seen:
         manifest, _ = proven(workspace, manifest, record)
     elif manifest.parents:  # whether it is here is not told
-        said = {key: text for key, text in manifest.provenance.items() if key != "parent"}
-        manifest = replace(manifest, parents=(), provenance=said)
+        provenance = {key: text for key, text in manifest.provenance.items() if key != "parent"}
+        manifest = replace(manifest, parents=(), provenance=provenance)
     checked = replace(checked, manifest=manifest)
     whole, report = checked.resolved()
     if whole.parents or origin.find is None:
         return whole, report
     alike = [one for one in relatives(workspace, manifest) if one.digest in seen]
-    found = origin.find(manifest, alike)
-    return (derived(whole, found) if found else whole), report
+    base = origin.find(manifest, alike)
+    return (derived(whole, base) if base else whole), report
 
 
 def first_that_fits(described: Sequence[T], keep: Callable[[T], R]) -> R:

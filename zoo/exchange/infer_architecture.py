@@ -169,10 +169,10 @@ def _find(known: Known, shapes: Shapes) -> dict[str, list[str]]:
         if not parts:
             break
         prefix, own = parts.popleft()
-        found = known.fitting(own)
-        for name in found:
+        networks = known.fitting(own)
+        for name in networks:
             fits[name].append(prefix)
-        if not found and prefix.count(".") < DEEPEST:
+        if not networks and prefix.count(".") < DEEPEST:
             parts.extend((prefix + part, inner) for part, inner in _largest(own, least))
     return dict(fits)
 

@@ -42,9 +42,9 @@ def infer_metadata(
     for one, unknown in asked:
         if not unknown.issuperset(SETTINGS):
             theirs = one.manifest.preprocessing
-            said = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
-            said["image_size"] = theirs.input_size[1:]
-            known = {name: value for name, value in said.items() if name not in unknown}
+            settings = {name: getattr(theirs, name) for name in SETTINGS if hasattr(theirs, name)}
+            settings["image_size"] = theirs.input_size[1:]
+            known = {name: value for name, value in settings.items() if name not in unknown}
             guessed = tuple(name for name in one.manifest.guessed if name in known)
             source = _source(workspace, one, "preprocessing")
             return [*facts, Metadata(source=source, guessed=guessed, **known)]
@@ -70,8 +70,8 @@ def _unknown(store: Store, one: Candidate, alike: Sequence[Candidate]) -> set[st
 
 def _source(workspace: Workspace, one: Candidate, field: str) -> str:
     name, _ = named(workspace, one.digest)
-    told = " (stated there)" if field in stated(one.manifest) else ""
-    return f"{name}, which has {one.match.share:.1%} of the weights{told}"
+    mark = " (stated there)" if field in stated(one.manifest) else ""
+    return f"{name}, which has {one.match.share:.1%} of the weights{mark}"
 
 
 def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:

@@ -86,12 +86,12 @@ class Metadata:
 def metadata_of_checkpoint(saved: Mapping[Any, object], architecture: str) -> Metadata:
     """What a training script has kept beside the weights in its checkpoint."""
     kept = list(records(saved))
-    said = {name: _first(kept, name) for name in NAMES}
+    values = {name: _first(kept, name) for name in NAMES}
     return Metadata(
         source="the checkpoint's hyper-parameters",
         as_default=any(_is_timm(record, architecture) for _, record in kept),
-        keys={name: key for name, (key, value) in said.items() if value},
-        **{name: value for name, (_, value) in said.items()},
+        keys={name: key for name, (key, value) in values.items() if value},
+        **{name: value for name, (_, value) in values.items()},
     )
 
 
@@ -100,8 +100,8 @@ def metadata_of_args(path: Path, architecture: str) -> Metadata | None:
     record = read_arguments(path.parent / ARGS)
     if not isinstance(record, Mapping) or _model(record)[0] != architecture:
         return None
-    said = {name: _first([("", record)], name)[1] for name in NAMES}
-    return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **said)
+    values = {name: _first([("", record)], name)[1] for name in NAMES}
+    return Metadata(source=ARGS, as_default=_is_timm(record, architecture), **values)
 
 
 def metadata_of_options(options: StatedOptions) -> Metadata:
@@ -202,7 +202,7 @@ def _first(records: Sequence[tuple[str, Mapping[object, object]]], what: str) ->
         for name in NAMES[what]
         if name in record
     )
-    return next((found for found in values if found[1]), ("", () if what in MANY else None))
+    return next((pair for pair in values if pair[1]), ("", () if what in MANY else None))
 
 
 def _classes(value: object) -> tuple[str, ...]:

@@ -21,15 +21,16 @@ __all__ = ["resolve_metadata", "restated"]
 
 
 def resolve_metadata(
-    manifest: Manifest, origin: Origin, told: Sequence[Metadata], taken: ImportReport
+    manifest: Manifest, origin: Origin, metadata: Sequence[Metadata], taken: ImportReport
 ) -> tuple[Manifest, ImportReport]:
-    """``manifest`` with what is ``told``, by the best source first; and ``taken`` with who told it.
+    """``manifest`` with what ``metadata`` says, by the best source first; and ``taken`` with who
+    said it.
 
     Args:
         manifest: With the preprocessing of the network as it was built, and class names, if these
             are known.
         origin: What is known of the weights.
-        told: What is said, by the user first.
+        metadata: What is said, by the user first.
         taken: What was taken of the file.
 
     Raises:
@@ -37,7 +38,7 @@ def resolve_metadata(
     """
     known = origin.preprocessing_by
     classes, who = manifest.classes, origin.classes_by if manifest.classes else ""
-    for facts in told:
+    for facts in metadata:
         if facts.classes and (facts.source == OPTIONS or not classes):
             if facts.source == OPTIONS:
                 _check_count(facts.classes, manifest)
@@ -46,14 +47,14 @@ def resolve_metadata(
                 break
     guessed = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
     by_whom = {name: "" if name in guessed else known for name in SETTINGS}
-    how, sources = _preprocessing(manifest.preprocessing, by_whom, told)
+    how, sources = _preprocessing(manifest.preprocessing, by_whom, metadata)
     unsaid = [name for name in SETTINGS if not sources.get(name)]
     by = ", ".join(dict.fromkeys(source for source in sources.values() if source))
     text = UNKNOWN if len(unsaid) == len(SETTINGS) else f"{UNKNOWN}: {', '.join(unsaid)}"
     provenance = dict(manifest.provenance)
     if unsaid or by != known:
         provenance["preprocessing"] = text if unsaid else by
-    told_by = {facts.source: facts.guessed for facts in told}
+    told_by = {facts.source: facts.guessed for facts in metadata}
     if still := [name for name, by in sources.items() if name in told_by.get(by, ())]:
         provenance[GUESSED] = ", ".join(still)
     if who and who != origin.classes_by:
@@ -100,11 +101,11 @@ def _check_count(classes: Sequence[str], manifest: Manifest) -> None:
 
 
 def _preprocessing(
-    how: Preprocessing, known: dict[str, str], told: Sequence[Metadata]
+    how: Preprocessing, known: dict[str, str], metadata: Sequence[Metadata]
 ) -> tuple[Preprocessing, dict[str, str]]:
     """With who says each of its settings."""
     sources = dict(known)
-    for facts in told:  # the best source first: a later one says only what nobody has said
+    for facts in metadata:  # the best source first: a later one says only what nobody has said
         changes = _changes(facts, how.input_size[0])
         if facts.source != OPTIONS:
             changes = {name: value for name, value in changes.items() if not sources[name]}
@@ -115,27 +116,27 @@ def _preprocessing(
                 raise InvalidOption(str(error)) from error
             continue
         how = changed
-        said = SETTINGS if facts.as_default else changes
-        sources |= {name: facts.source for name in said if name in changes or not sources[name]}
+        names = SETTINGS if facts.as_default else changes
+        sources |= {name: facts.source for name in names if name in changes or not sources[name]}
     return how, sources
 
 
 def _changes(facts: Metadata, channels: int) -> dict[str, object]:
     values_of = ((name, getattr(facts, name)) for name in SETTINGS)
-    said = {name: value for name, value in values_of if value is not None and value != ()}
+    changes = {name: value for name, value in values_of if value is not None and value != ()}
     for name in ("mean", "std"):
-        values = said.get(name)
+        values = changes.get(name)
         if values and len(values) == 1:
-            said[name] = values * channels
+            changes[name] = values * channels
         elif values and len(values) != channels:
             if facts.source == OPTIONS:
                 raise InvalidOption(
                     f"--{name} has {len(values)} values, images have {channels} channels"
                 )
-            del said[name]
+            del changes[name]
         if facts.source == OPTIONS and any(abs(value) > 1 for value in values or ()):
             raise InvalidOption(f"--{name} is on a scale of 0 to 1: divide by 255")
-    return said
+    return changes
 
 
 def _with(how: Preprocessing, changes: dict[str, Any]) -> Preprocessing:

@@ -120,16 +120,16 @@ def moment_of(stem: str, *, steps: bool = False) -> Moment | None:
 
     With ``steps``, a bare number counts steps, as in the folders of transformers' Trainer.
     """
-    if (found := LIGHTNING.fullmatch(stem)) is not None:
-        step = STEP.search(found["rest"] or "")
-        figures = tuple((name, float(text)) for name, text in FIGURE.findall(found["rest"] or ""))
-        moment = Moment(found["base"], epoch=int(found["epoch"]), figures=figures)
+    if (match := LIGHTNING.fullmatch(stem)) is not None:
+        step = STEP.search(match["rest"] or "")
+        figures = tuple((name, float(text)) for name, text in FIGURE.findall(match["rest"] or ""))
+        moment = Moment(match["base"], epoch=int(match["epoch"]), figures=figures)
         moment = replace(moment, step=int(step[1])) if step else moment
-    elif (found := NUMBER.fullmatch(stem)) is not None:
-        number = int(found["number"])
-        counts_steps = steps or found["word"].lower() in STEPS
+    elif (match := NUMBER.fullmatch(stem)) is not None:
+        number = int(match["number"])
+        counts_steps = steps or match["word"].lower() in STEPS
         moment = Moment(
-            found["base"],
+            match["base"],
             epoch=None if counts_steps else number,
             step=number if counts_steps else None,
         )
@@ -144,15 +144,15 @@ def moment_of(stem: str, *, steps: bool = False) -> Moment | None:
 
 
 def _role(base: str) -> tuple[Role, str]:
-    found = ROLE.fullmatch(base)
-    if not found:
+    match = ROLE.fullmatch(base)
+    if not match:
         return "", base
-    word = (found["role"] or found["begins"]).lower()
-    rest = (found["base"] if found["role"] else found["more"]) or ""
+    word = (match["role"] or match["begins"]).lower()
+    rest = (match["base"] if match["role"] else match["more"]) or ""
     # best_accuracy_top1 is named for what it is the best in, and no run is.
     return (
         ("best", "")
-        if found["begins"] and word == "best"
+        if match["begins"] and word == "best"
         else (
             "best" if word == "best" else "last",
             rest,
@@ -226,7 +226,7 @@ def filled(pattern: str, values: Mapping[str, str]) -> Reference:
                 "import it alone, under a name of yours (zoo import FILE --as NAME)",
                 hint="",
             )
-    text = re.sub(r"\{(\w+)\}", lambda found: safe_part(values[found[1]]), pattern)
+    text = re.sub(r"\{(\w+)\}", lambda match: safe_part(values[match[1]]), pattern)
     ref = Reference.parse(text)
     ref.check_portable()
     return ref

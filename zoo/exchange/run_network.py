@@ -53,8 +53,8 @@ def as_sized(path: Path, saved: Saved, architecture: str) -> Surgery | None:
     """The architecture for images of the size that the script of a file was told; None if it was
     told none. Most networks have no weights that depend on it.
     """
-    told = [*(record for _, record in _of(saved, architecture)), *_beside(path, architecture)]
-    for size in filter(None, map(image_size_in, told)):
+    arguments = [*(record for _, record in _of(saved, architecture)), *_beside(path, architecture)]
+    for size in filter(None, map(image_size_in, arguments)):
         with suppress(Unsupported):
             return in_bounds({"image_size": [*size]}, ARGS)
     return None

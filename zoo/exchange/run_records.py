@@ -132,8 +132,8 @@ def named_architecture(record: object) -> str:
 
 def _with_hparams(record: RunRecord, folder: Path) -> RunRecord:
     for name in HPARAMS if not record.architecture else ():
-        if found := named_architecture(read_arguments(folder / name)):
-            return replace(record, architecture=found, source=name)
+        if architecture := named_architecture(read_arguments(folder / name)):
+            return replace(record, architecture=architecture, source=name)
     return record
 
 
@@ -204,13 +204,13 @@ def named_metrics(figures: Mapping[str, float]) -> dict[str, float]:
 
 def _in_percent(rows: Iterable[Mapping[str, object]]) -> set[str]:
     """The columns of accuracies that are in percent: one row alone may be below 1 percent."""
-    found: set[str] = set()
+    columns: set[str] = set()
     for row in rows:
         for key, name in KNOWN_METRICS.items():
             number = finite(row.get(key)) if SHARE.search(name) else None
             if number is not None and number > ABOVE_ONE and is_possible(name, number):
-                found |= OF_TIMM if key in OF_TIMM else {key}
-    return found
+                columns |= OF_TIMM if key in OF_TIMM else {key}
+    return columns
 
 
 def _own_names(columns: Iterable[str]) -> frozenset[str]:
@@ -221,21 +221,21 @@ def _by_moment(
     rows: Iterable[Mapping[str, object]], moment: str, percent: Collection[str]
 ) -> dict[int, dict[str, float]]:
     """Metrics by epoch or step, accuracies as shares of 1."""
-    found: dict[int, dict[str, float]] = {}
+    by_moment: dict[int, dict[str, float]] = {}
     for row in rows:
         number = _whole(row.get(moment))
         if number is not None and (metrics := _metrics(row, percent)):
-            found.setdefault(number, {}).update(metrics)
-    return found
+            by_moment.setdefault(number, {}).update(metrics)
+    return by_moment
 
 
 def _metrics(row: Mapping[str, object], percent: Collection[str]) -> dict[str, float]:
-    found = {}
+    metrics = {}
     for key, name in KNOWN_METRICS.items():
         number = finite(row.get(key))
         if number is not None and is_possible(name, number):
-            found[name] = number / (100.0 if key in percent else 1.0)
-    return found
+            metrics[name] = number / (100.0 if key in percent else 1.0)
+    return metrics
 
 
 def _whole(value: object) -> int | None:

@@ -68,9 +68,9 @@ class Pulled(Result):
         data: dict[str, object] = {name: plain(getattr(self, name)) for name in named}
         if self.copied is not None:
             data |= _counts(self.copied, "received")
-            for said in ("deprecated", "signed_by"):
-                if text := getattr(self.copied, said):
-                    data[said] = text
+            for field in ("deprecated", "signed_by"):
+                if text := getattr(self.copied, field):
+                    data[field] = text
         if (release := self.release) is not None:
             data |= {
                 "source": release.source,
@@ -120,8 +120,8 @@ class Pushed(Result):
                 "damaged_bases": sorted(map(str, copied.damaged)),
                 "signatures": copied.signatures,
             }
-        told = {"warning": self.warning, "only_zoo": self.only_zoo}
-        return data | {name: text for name, text in told.items() if text}
+        texts = {"warning": self.warning, "only_zoo": self.only_zoo}
+        return data | {name: text for name, text in texts.items() if text}
 
 
 def _counts(copied: Copied, done: str) -> dict[str, int]:
@@ -269,8 +269,8 @@ def push(
         from zoo.exchange.publishing import publish
 
         done = publish(workspace, name, address, force=force, private=private, note=note)
-        told = warning_of(workspace, done.manifest)
-        return Pushed(manifest=done.manifest, to=address, published=done, warning=told)
+        warning = warning_of(workspace, done.manifest)
+        return Pushed(manifest=done.manifest, to=address, published=done, warning=warning)
     if private:
         raise InvalidOption("--private is for hf:// only")
     send = partial(sync.push, workspace, name, to, save=save, force=force)
@@ -285,12 +285,12 @@ def push(
 
 
 def _pushed(workspace: Workspace, to: str, ref: Reference, copied: Copied) -> Pushed:
-    told, why = warning_of(workspace, copied.manifest), ""
+    warning, why = warning_of(workspace, copied.manifest), ""
     if is_http(workspace.remotes.all().get(to, to)):
         manifest = workspace.store.manifest(copied.manifest)
         why = only_zoo_loads(manifest) or ""
     return Pushed(
-        manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=told, only_zoo=why
+        manifest=copied.manifest, to=to, ref=ref, copied=copied, warning=warning, only_zoo=why
     )
 
 
@@ -315,9 +315,9 @@ def push_all_tags(
             sent.append(str(ref))
             yield _pushed(workspace, to, ref, copied)
     except (ZooError, KeyboardInterrupt) as error:
-        told = f"sent before that: {', '.join(sent)}"
+        remark = f"sent before that: {', '.join(sent)}"
         if sent and isinstance(error, ZooError):
-            error.hint = f"{error.advice}\n{told}".strip()
+            error.hint = f"{error.advice}\n{remark}".strip()
         elif sent:
-            error.add_note(told)
+            error.add_note(remark)
         raise

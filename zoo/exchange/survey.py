@@ -89,12 +89,12 @@ def problem_of(error: Exception) -> str:
     return getattr(error, "reason", "") or str(error)
 
 
-def resembling(workspace: Workspace, found: Surveyed) -> list[Candidate]:
+def resembling(workspace: Workspace, surveyed: Surveyed) -> list[Candidate]:
     """The checkpoints here that share tensors with a file, the best first."""
-    if not workspace.registry.holders_of(found.keys, 1):
+    if not workspace.registry.holders_of(surveyed.keys, 1):
         return []
-    tensors, _ = read_tensors(found.path)
-    return candidates(workspace, set(found.keys), with_digests(tensors))[0]
+    tensors, _ = read_tensors(surveyed.path)
+    return candidates(workspace, set(surveyed.keys), with_digests(tensors))[0]
 
 
 def with_digests(tensors: Mapping[str, FileTensor]) -> dict[str, FileTensor]:

@@ -120,17 +120,17 @@ def _read(path: Path, saved: object, key: str | None) -> ReadWeights:
             return under
         has = "holds no weights" if key in saved else "is not there"
         raise InvalidWeights(path, f"'{key:.60}' {has}; {_keys(saved)}")
-    taken, found = ([key], saved[key]) if key is not None else ([], saved)
-    while len(taken) < NESTED and (inner := _wrapper(found)):
+    taken, mapping = ([key], saved[key]) if key is not None else ([], saved)
+    while len(taken) < NESTED and (inner := _wrapper(mapping)):
         taken.append(inner)
-        found = found[inner]
-    others = [str(name) for name, value in found.items() if not isinstance(value, torch.Tensor)]
-    if others or not found:
-        raise InvalidWeights(path, _why_no_weights(saved, taken, found, others))
+        mapping = mapping[inner]
+    others = [str(name) for name, value in mapping.items() if not isinstance(value, torch.Tensor)]
+    if others or not mapping:
+        raise InvalidWeights(path, _why_no_weights(saved, taken, mapping, others))
     beside = [str(name) for name in saved if name != taken[0]] if taken else []
     sets = tuple(name for name in beside if _holds_weights(saved.get(name)))
     return ReadWeights(
-        tensors={str(name): tensor for name, tensor in found.items()},
+        tensors={str(name): tensor for name, tensor in mapping.items()},
         key=".".join(taken),
         others=sets,
         left_out=tuple(name for name in beside if name not in sets),
@@ -168,11 +168,11 @@ def _holds_weights(value: object) -> bool:
 def _why_no_weights(
     saved: Mapping[object, object],
     taken: Sequence[str],
-    found: Mapping[object, object],
+    mapping: Mapping[object, object],
     others: Sequence[str],
 ) -> str:
     """Why the weights in a file cannot be told; and the option that helps, if one does."""
-    if found.keys() >= OPTIMIZER or (not taken and _is_state_of_training(saved)):
+    if mapping.keys() >= OPTIMIZER or (not taken and _is_state_of_training(saved)):
         what = f"'{'.'.join(taken)}' is" if taken else "holds"
         return f"{what} the state of an optimizer, no weights: import what was saved beside it"
     what = f"'{others[0]:.60}' is not a tensor" if others else "it is empty"

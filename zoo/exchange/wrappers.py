@@ -49,7 +49,7 @@ def told_apart(prefixes: Sequence[str]) -> str:
 
 def wrapped_in(names: Collection[str]) -> str:
     """What wrappers have put before all ``names``."""
-    found = ""
+    prefix = ""
     for _ in range(MOST_WRAPPED):
-        found += next((w for w in WRAPPED if all(n.startswith(found + w) for n in names)), "")
-    return found if names else ""
+        prefix += next((w for w in WRAPPED if all(n.startswith(prefix + w) for n in names)), "")
+    return prefix if names else ""

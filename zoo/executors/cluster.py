@@ -157,8 +157,8 @@ class Cluster:
                     return
                 for reference in self.ray.wait(list(busy))[0]:
                     key, trial_of_it, times = busy.pop(reference)
-                    if found := self._result(reference):
-                        yield key, partial(ended, *found)
+                    if outcome := self._result(reference):
+                        yield key, partial(ended, *outcome)
                     elif times == TIMES:
                         yield key, partial(ended, None, killed(self.on))
                     else:
@@ -173,12 +173,12 @@ class Cluster:
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            found: tuple[object, Exception | None] = self.ray.get(reference)
+            outcome: tuple[object, Exception | None] = self.ray.get(reference)
         except RayTaskError as error:  # not of the trial, which answers what it raises
             return None, RuntimeError(str(error))
         except RayError:
             return None
-        return found
+        return outcome
 
 
 def _look(paths: Sequence[Path], here: Path) -> tuple[str, Path | None]:

@@ -89,12 +89,12 @@ def open_executor(
         return open_cluster(on, devices, reached, progress)
     from zoo.backbones.devices import pick_devices  # torch, which a worker may do without
 
-    found = pick_devices(devices)
-    if len(found) > 1:
+    names = pick_devices(devices)
+    if len(names) > 1:
         from zoo.executors.processes import open_processes
 
-        return open_processes(found, progress)
-    return _alone(found[0], progress)
+        return open_processes(names, progress)
+    return _alone(names[0], progress)
 
 
 @contextmanager

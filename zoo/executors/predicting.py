@@ -108,8 +108,8 @@ class ClusterRows:
         try:
             for pieces in _pieces(named, asked.batch_size):
                 self._result(driver.begin.remote(pieces))
-                while found := self._result(driver.more.remote()):
-                    for each in found:
+                while answers := self._result(driver.more.remote()):
+                    for each in answers:
                         yield ended(*_read(each))
         finally:
             ray.kill(driver)
@@ -152,8 +152,8 @@ def open_elsewhere(
 
 def _pieces(named: Iterator[Named], size: int) -> Iterator[list[list[bytes]]]:
     """Batches, pickled, in blocks of some; as many blocks as are handed out at once."""
-    found = ((name, _absolute(picture)) for name, picture in named)
-    coded = map(pickle.dumps, iter(lambda: [*islice(found, size)], []))
+    pictures = ((name, _absolute(picture)) for name, picture in named)
+    coded = map(pickle.dumps, iter(lambda: [*islice(pictures, size)], []))
     piece, length = list[list[bytes]](), 0
     for block in iter(lambda: [*islice(coded, max(BLOCK // size, 1))], []):
         piece.append(block)
@@ -254,8 +254,10 @@ def _decoded(driver: Any, work: Work, row: dict[str, Any]) -> dict[str, Any]:
     def decode(batch: bytes) -> Batch:
         named: list[Named] = _read(batch)
         most, size = work.asked.max_pixels, len(named)
-        made = batches(named, work.preprocess, size=size, workers=0, max_pixels=most, pinned=False)
-        return next(made)
+        loader = batches(
+            named, work.preprocess, size=size, workers=0, max_pixels=most, pinned=False
+        )
+        return next(loader)
 
     return _answered(driver, work, "decode", row, decode)
 

@@ -69,8 +69,8 @@ class _Processes:
                     return
                 for worker in _ready(list(busy)):
                     key, trial_of_it, times = busy.pop(worker)
-                    if found := worker.result():
-                        yield key, partial(ended, *found)
+                    if outcome := worker.result():
+                        yield key, partial(ended, *outcome)
                     elif times == TIMES:
                         yield key, partial(ended, None, killed(worker.device))
                     else:
@@ -108,11 +108,11 @@ class _Worker:
     def result(self) -> tuple[Any, Exception | None] | None:
         """What the trial gave, or raised; None where the process was killed."""
         try:
-            found: tuple[object, Exception | None] = self.pipe.recv()
+            outcome: tuple[object, Exception | None] = self.pipe.recv()
         except (EOFError, ConnectionError):
             self.stop()
             return None
-        return found
+        return outcome
 
     def stop(self) -> None:
         """End it: what a trial has kept until then stays."""

@@ -123,27 +123,27 @@ def average(
 
 def _alike(workspace: Workspace, names: Sequence[str]) -> list[_One]:
     """The checkpoints, each once, of which there is a mean."""
-    found: dict[Digest, _One] = {}
+    inputs: dict[Digest, _One] = {}
     for name in names:
         ref, digest = workspace.names.resolve(name)
         manifest, called = workspace.store.manifest(digest), str(ref or name)
         if odd := words.not_finite(nan_tensors_here(workspace.store, manifest)):
             raise InvalidOption(f"{called} has {odd}: a mean with these is of no use")
         state = state_of(workspace.store, manifest, called)
-        found[digest] = _One(called, digest, without_adapter(manifest), state)
-    first, *others = found.values()
+        inputs[digest] = _One(called, digest, without_adapter(manifest), state)
+    first, *others = inputs.values()
     if not others:
         raise InvalidOption(f"a mean is of several checkpoints, and {first.name} is one")
     for other in others:
         _check_alike(first, other)
-    lines = ({one.digest} | one.manifest.ancestry() for one in found.values())
+    lines = ({one.digest} | one.manifest.ancestry() for one in inputs.values())
     if not set.intersection(*lines):
         raise InvalidOption(
-            f"{', '.join(one.name for one in found.values())} do not derive from one checkpoint: "
+            f"{', '.join(one.name for one in inputs.values())} do not derive from one checkpoint: "
             "a mean of unrelated weights is of no use",
             hint="zoo log NAME tells what each derives from",
         )
-    return [*found.values()]
+    return [*inputs.values()]
 
 
 def _check_alike(first: _One, other: _One) -> None:
@@ -208,8 +208,8 @@ def _retake(
     own = backbone_of(first.manifest).convert(module, mean)
     module.load_state_dict({own[name]: mean[name] for name in mean if name in own}, strict=False)
     places = dict(module.named_modules())
-    found = (own.get(f"{name}{MEAN}") for name in norms)  # the network may not have all
-    chosen = {places[each.removesuffix(MEAN)] for each in found if each}
+    buffers = (own.get(f"{name}{MEAN}") for name in norms)  # the network may not have all
+    chosen = {places[each.removesuffix(MEAN)] for each in buffers if each}
     transform = training_transform(first.manifest.preprocessing, first.manifest.backbone.plugin)
     batches = Batches(dataset, samples, transform, batch_size, once=True)
     with progress("statistics of batch norm", len(samples)) as task:

@@ -87,8 +87,8 @@ def _told(prepared: PreparedRun, loader: Loader, tap: Tap | str) -> _Told:
     with prepared.progress("calibrating", images) as task, ExitStack() as looking:
         if isinstance(tap, Tap):
             features = looking.enter_context(tapped(prepared.model, tap))
-        said = predict(prepared.model, loader.whole(), loader.forward, advance=task.advance)
-    return _Told(*said, torch.cat(features) if features else torch.empty(images, 0))
+        answers = predict(prepared.model, loader.whole(), loader.forward, advance=task.advance)
+    return _Told(*answers, torch.cat(features) if features else torch.empty(images, 0))
 
 
 def _typical(

@@ -143,8 +143,8 @@ def conclude(
     gained = _gain(list_runs(workspace), journal.run, prepared, state, parts.test, measured)
     better = gained is not None and gained.paired.first_is_better
     warned = warning(prepared, [*journal.run.lines()], metrics, gained=better)
-    told = {"gained": gained.text if gained else "", "warning": warned}
-    manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, told)
+    texts = {"gained": gained.text if gained else "", "warning": warned}
+    manifest = _manifest(prepared, state.best.name, metrics, journal.run.provenance, texts)
     examples = journal.run.folder if prepared.recipe.publish_examples else None
     digest, before = publish(
         workspace, prepared, manifest, journal.run.save, report, calibration, examples
@@ -182,9 +182,9 @@ def _manifest(
     weights_name: str,
     metrics: dict[str, float],
     provenance: Mapping[str, str],
-    told: Mapping[str, str],
+    texts: Mapping[str, str],
 ) -> Manifest:
-    """All but its files; what is ``told`` of the result goes with the provenance."""
+    """All but its files; the ``texts`` of the result go with the provenance."""
     parent = Parent(manifest=prepared.parent, relation="finetune", ref=prepared.base)
     planned, strategy = prepared.network.planned, prepared.recipe.strategy
     if prepared.adapted:
@@ -200,7 +200,7 @@ def _manifest(
             **({"trained": strategy} if strategy in ADAPTERS else {}),
         },
         metrics=metrics,
-        provenance={**provenance, **{name: text for name, text in told.items() if text}},
+        provenance={**provenance, **{name: text for name, text in texts.items() if text}},
         created=now(),
     )
 
@@ -284,8 +284,8 @@ def _test(prepared: PreparedRun, measured: LabeledOutputs, journal: Journal) -> 
         metrics["test_seen"] = float(prepared.seen)
     report = measured.report(metrics)
     if report.groups is not None:
-        told = {**report.metrics, "test_groups": float(report.groups)}
-        report = replace(report, metrics=told)
+        figures = {**report.metrics, "test_groups": float(report.groups)}
+        report = replace(report, metrics=figures)
     journal.note("test", 0, **report.metrics)
     folder = journal.run.folder
     draw_curves(journal.run.lines(), SCORE[prepared.task]).savefig(folder / "curves.png")

@@ -363,8 +363,10 @@ class EvaluationSetting(NamedTuple):
         targets = targets_of(matched.samples, model.task)
         names = [*matched.outputs.values()]
         groups = [dataset.groups.get(image, "") for image in images]
-        said = outputs[:, [*matched.outputs]]
-        return LabeledOutputs(model.task, said, targets, names, images, groups, model.temperature)
+        answers = outputs[:, [*matched.outputs]]
+        return LabeledOutputs(
+            model.task, answers, targets, names, images, groups, model.temperature
+        )
 
     def evaluation(
         self, model: Model, mine: Answers, remarks: list[str], against: Comparison | None
@@ -606,25 +608,25 @@ def _matrix(measured: LabeledOutputs) -> Matrix | None:
 
 
 def _compare(model: Model, mine: Answers, other: Model, theirs: Answers) -> Comparison:
-    found = paired(mine.measured, theirs.measured)
-    if not found.images:
+    difference = paired(mine.measured, theirs.measured)
+    if not difference.images:
         raise Unsupported(f"{model.name} and {other.name} have no class in common here")
     return Comparison(
         name=other.name,
         manifest=other.digest,
         metrics=theirs.report.metrics,
         seen=theirs.seen,
-        paired=found,
-        verdict=_verdict(found, model, mine, other, theirs),
+        paired=difference,
+        verdict=_verdict(difference, model, mine, other, theirs),
     )
 
 
-def _verdict(found: Paired, model: Model, mine: Answers, other: Model, theirs: Answers) -> str:
+def _verdict(difference: Paired, model: Model, mine: Answers, other: Model, theirs: Answers) -> str:
     """Which is better, in words; of images that one of them has seen nobody knows."""
-    told = found.in_words(model.name, other.name)
-    seen = [each.name for each, said in ((model, mine), (other, theirs)) if said.seen]
+    sentence = difference.in_words(model.name, other.name)
+    seen = [each.name for each, answers in ((model, mine), (other, theirs)) if answers.seen]
     if not seen:
-        return told
-    apart, who = told.rpartition(": ")[0], " and ".join(seen)
+        return sentence
+    apart, who = sentence.rpartition(": ")[0], " and ".join(seen)
     way_out = mine.way_out or theirs.way_out
     return f"{apart}: which is better cannot be told, as these images are not new to {who}{way_out}"

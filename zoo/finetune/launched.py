@@ -93,8 +93,8 @@ def _run(command: list[str], *, shown: bool) -> Finetuned:
         except KeyboardInterrupt as interrupt:
             _send(process.pid, signal.SIGINT)
             # What it says now is how to resume; or where it was, if it had hardly begun.
-            told = _failed(_follow(cast(IO[str], process.stderr), shown=False), 130)
-            for text in getattr(told, "__notes__", ()):  # how to resume
+            failure = _failed(_follow(cast(IO[str], process.stderr), shown=False), 130)
+            for text in getattr(failure, "__notes__", ()):  # how to resume
                 interrupt.add_note(text)
             raise
     if process.returncode:
@@ -154,27 +154,27 @@ def _send(group: int, number: int) -> None:
 
 def _follow(lines: Iterable[str], *, shown: bool) -> str:
     """Pass on lines while they come; the first that tells an error, else the last."""
-    told = ""
+    last = ""
     for line in lines:
-        if told.startswith(ERROR) or not line.strip():
+        if last.startswith(ERROR) or not line.strip():
             continue
-        told = line.strip()
-        if shown and not told.startswith(ERROR):
+        last = line.strip()
+        if shown and not last.startswith(ERROR):
             sys.stderr.write(line)
-    return told
+    return last
 
 
 def _failed(last: str, status: int) -> BaseException:
     try:
-        told = json.loads(last)["error"]
-        name = "".join(part.capitalize() for part in told["code"].split("_"))
+        reported = json.loads(last)["error"]
+        name = "".join(part.capitalize() for part in reported["code"].split("_"))
     except (ValueError, KeyError, TypeError):
         return ZooError(last.removeprefix("error: ") or f"it ended with the status {status}")
-    if told["code"] == "interrupted":
+    if reported["code"] == "interrupted":
         interrupt = KeyboardInterrupt()
-        interrupt.add_note(told["hint"] or "")
+        interrupt.add_note(reported["hint"] or "")
         return interrupt
     kind = getattr(errors, name, ZooError)
     error: ZooError = kind.__new__(kind)
-    ZooError.__init__(error, told["message"], hint=told["hint"] or "")
+    ZooError.__init__(error, reported["message"], hint=reported["hint"] or "")
     return error

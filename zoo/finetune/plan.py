@@ -150,7 +150,7 @@ def plan_finetune(
         known, data = prepared.known, prepared.dataset
         moving = check_saved(workspace, save, known, recipe, data, force=force) if save else None
         warn_of_guess(prepared)
-        prepared, chosen, told = _as_advised(workspace, prepared, recipe, folder)
+        prepared, chosen, remark = _as_advised(workspace, prepared, recipe, folder)
         data = prepared.dataset
         seconds = {"checking the images": time.monotonic() - began}
         only_zoo = only_zoo_loads(prepared)
@@ -168,7 +168,7 @@ def plan_finetune(
         classes=_counted(data),
         split={part: len(samples) for part, samples in zip(PARTS, _parts(data), strict=True)},
         skipped=data.skipped,
-        remarks=tuple(filter(None, (*data.remarks, told, few, only_zoo))),
+        remarks=tuple(filter(None, (*data.remarks, remark, few, only_zoo))),
         strategy=prepared.recipe.strategy,
         batch_norm=prepared.recipe.batch_norm,
         device=str(prepared.device),
@@ -185,7 +185,7 @@ def _as_advised(
     workspace: Workspace, prepared: PreparedRun, recipe: Recipe, folder: Path
 ) -> tuple[PreparedRun, Recipe, str]:
     """With what was advised, and a batch size for that; the recipe that is followed, and why."""
-    chosen, told = as_advised(workspace, prepared, recipe)
+    chosen, remark = as_advised(workspace, prepared, recipe)
     if chosen != recipe:
         parent, device = str(prepared.parent), str(prepared.device)
         prepared = prepare(
@@ -197,7 +197,7 @@ def _as_advised(
             known_as=prepared.base,
             folder=folder,
         )
-    return with_batch(prepared), chosen, told
+    return with_batch(prepared), chosen, remark
 
 
 def _parts(data: Dataset) -> tuple[tuple[Sample, ...], ...]:

@@ -342,9 +342,9 @@ def _data_of(workspace: Workspace, name: str, digest: Digest) -> dict[str, str]:
     Raises:
         InvalidOption: It has none: a recipe from elsewhere could name any folder of this machine.
     """
-    made = {str(digest), *map(str, before_edits(workspace, digest))}
+    digests = {str(digest), *map(str, before_edits(workspace, digest))}
     for run in list_runs(workspace):
-        if run.result.get("manifest") in made:
+        if run.result.get("manifest") in digests:
             return {key: str(run.recipe.get(key, "")) for key in ("data", "root")}
     data = (workspace.store.manifest(digest).recipe or {}).get("data")
     raise InvalidOption(

@@ -129,15 +129,15 @@ def quantize(
     matched_of(model, asked)  # before anything is exported
     with new_folder(folder) as whole:
         given = images or [asked.read(known[at]) for at in evenly(len(known), COMPARED)]
-        made = convert(workspace, model.digest, whole, format="onnx", images=given)
+        converted = convert(workspace, model.digest, whole, format="onnx", images=given)
         paths = {"fp32": whole / FILE["onnx"], "int8": whole / INT8}
         with progress("quantizing", len(known)) as task, refusing(model.manifest, "int8"):
             _quantize(paths["fp32"], paths["int8"], _inputs(model, asked, known, task.advance))
             counted = _count(paths["int8"])
         sides = {kind: _side(setting, model, kind, path) for kind, path in paths.items()}
-    found = paired(sides["int8"][0], sides["fp32"][0])
+    difference = paired(sides["int8"][0], sides["fp32"][0])
     return Quantized(
-        converted=replace(made, files=tuple(folder / file.name for file in made.files)),
+        converted=replace(converted, files=tuple(folder / file.name for file in converted.files)),
         task=model.task,
         data=data,
         split=split,
@@ -146,8 +146,8 @@ def quantize(
         of=counted[1],
         fp32=replace(sides["fp32"][1], file=folder / FILE["onnx"]),
         int8=replace(sides["int8"][1], file=folder / INT8),
-        paired=found,
-        verdict=found.in_words("int8", "fp32"),
+        paired=difference,
+        verdict=difference.in_words("int8", "fp32"),
     )
 
 
@@ -228,10 +228,10 @@ def _keep_description(floats: Path, path: Path) -> None:
     import onnx
 
     known = onnx.load(floats, load_external_data=False).metadata_props
-    made = onnx.load(path)
-    del made.metadata_props[:]
-    made.metadata_props.extend(known)
-    onnx.save(made, path)
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    model.metadata_props.extend(known)
+    onnx.save(model, path)
 
 
 def _count(path: Path) -> tuple[int, int]:
@@ -260,11 +260,11 @@ def _side(
     setting.progress.say(f"{kind} on {images}")
     with refusing(model.manifest, kind):
         session = _Session(READ["onnx"](path))
-    said = setting.outputs(model, matched, session)
+    outputs = setting.outputs(model, matched, session)
     took = milliseconds(session, model.manifest.preprocessing.input_size, SECONDS)
-    return said, Side(
+    return outputs, Side(
         file=path,
         bytes=path.stat().st_size,
         milliseconds=round(took, 3),
-        metrics=report_of(model, said).metrics,
+        metrics=report_of(model, outputs).metrics,
     )

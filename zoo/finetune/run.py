@@ -155,17 +155,17 @@ def _decided(workspace: Workspace, like: PreparedRun, recipe: Recipe) -> tuple[P
     if recipe.strategy != "auto":
         return with_batch(like), ""
     # Once: other ranks may find other advice, as somebody may be writing it.
-    chosen, said = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
+    chosen, remark = like.ranks.on_main(lambda: as_advised(workspace, like, recipe))
     if chosen == recipe:
         like = with_batch(like)  # not before: what is advised trains other layers
     if chosen == recipe and undecided(like):
         chosen, why = choose(like, lambda each: _trial(workspace, like, each))
-        said = f"{said}; {why}" if said else why
+        remark = f"{remark}; {why}" if remark else why
     if chosen == recipe:
-        return like, said
+        return like, remark
     # Anew: trials have drawn random numbers, and a rerun makes none.
     parent, device = str(like.parent), str(like.device)
-    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), said
+    return prepare(workspace, parent, chosen, device, like.progress, like.ranks, like.base), remark
 
 
 def _begun(workspace: Workspace, prepared: PreparedRun, run: Run) -> SavedState | None:

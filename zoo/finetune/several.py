@@ -135,9 +135,9 @@ class Several:
         now = self._workspace.store.read_ref(ref)
         if now is None or now.deleted:
             return None
-        made = (str(ref), str(self._parent), self._asked[ref], str(now.manifest))
+        key = (str(ref), str(self._parent), self._asked[ref], str(now.manifest))
         for run in list_runs(self._workspace):
             asked = {name: value for name, value in run.asked.items() if name != "preset"}
-            if (run.save, run.parent, asked, run.result.get("manifest")) == made:
+            if (run.save, run.parent, asked, run.result.get("manifest")) == key:
                 return run
         return None

@@ -160,7 +160,7 @@ def try_out(
 
         new = ranks.on_main(lambda: _new(folder, prepared))
         with ExitStack() as lock:
-            while not (found := known()):
+            while not (trial := known()):
                 try:
                     lock.enter_context(locked(new, ranks))
                     break
@@ -169,8 +169,8 @@ def try_out(
                         raise
                     time.sleep(LOOK)
             # Again: another process may have ended it just before it was locked.
-            if found := found or known():
-                return found
+            if trial := trial or known():
+                return trial
             run = ranks.on_main(lambda: _kept_or(new, prepared))
             _train(prepared, run, root, until)
             return ranks.on_main(lambda: _read(run, prepared, until))
@@ -180,13 +180,13 @@ def patience(progress: Progress, until: float = inf) -> Callable[[], bool]:
     """What waits for another process that tries the same, and says so once; until then, by
     `time.monotonic`.
     """
-    said = False
+    announced = False
 
     def waits() -> bool:
-        nonlocal said
-        if not said:
+        nonlocal announced
+        if not announced:
             progress.say("  another process is trying this: waiting for what it finds")
-        said = True
+        announced = True
         return time.monotonic() < until
 
     return waits
@@ -196,9 +196,9 @@ def _answer(folder: Path, prepared: PreparedRun, until: int) -> Trial | None:
     """What is kept, if that is enough."""
     with suppress(Invalid):
         run = Run.read(folder)
-        found = _read(run, prepared, until)
-        if until in found.scores or (found.scores and run.status == "done"):
-            return found
+        trial = _read(run, prepared, until)
+        if until in trial.scores or (trial.scores and run.status == "done"):
+            return trial
     return None
 
 
@@ -306,19 +306,19 @@ def _noted(run: Run) -> list[_Line]:
 
 def _seconds(lines: Sequence[_Line]) -> dict[int, float]:
     """By the number of epochs; the time between two sessions does not count."""
-    found, before, whole = dict[int, float](), 0.0, 0.0
+    seconds, before, whole = dict[int, float](), 0.0, 0.0
     for line in lines:
         if line.kind != BEGUN:
             whole += line.time - before
         before = line.time
         if line.epochs is not None:
-            found[line.epochs] = round(whole, 3)
-    return found
+            seconds[line.epochs] = round(whole, 3)
+    return seconds
 
 
 def kept_trials(prepared: PreparedRun, root: Path) -> list[StoredTrial]:
     """The trials that are kept in ``root`` of this network on these images, computed as here."""
-    here, found = provenance(prepared), list[StoredTrial]()
+    here, trials = provenance(prepared), list[StoredTrial]()
     for path in islice((root / TRIALS).glob(f"*/{RUN}"), KEPT_ADVICE):
         with suppress(Invalid):
             run = Run.read(path.parent)
@@ -328,8 +328,8 @@ def kept_trials(prepared: PreparedRun, root: Path) -> list[StoredTrial]:
             if same and run.parent == str(prepared.parent):
                 done = [line.epochs for line in _noted(run) if line.epochs is not None]
                 resumable = (run.folder / STATE).is_file()
-                found.append(StoredTrial(run.recipe, max(done, default=0), resumable))
-    return found
+                trials.append(StoredTrial(run.recipe, max(done, default=0), resumable))
+    return trials
 
 
 def drop(trial: Trial) -> None:

@@ -41,13 +41,13 @@ def architectures(workspace: Workspace, pattern: str = "*") -> Architectures:
     Raises:
         UnknownName: None fits; near names are suggested.
     """
-    found = workspace.registry.known_architectures(pattern)
-    if not found and pattern != "*":
+    matches = workspace.registry.known_architectures(pattern)
+    if not matches and pattern != "*":
         bare = pattern.strip("*")
         near = [known.architecture for known in workspace.registry.known_architectures(f"*{bare}*")]
         near = near[:4] or workspace.registry.near(bare)
         raise UnknownName("architecture", pattern, near)
-    exact = any(known.architecture == pattern for known in found)
+    exact = any(known.architecture == pattern for known in matches)
     query = Query(architecture=pattern, limit=MOST)
     weights = with_deprecations(workspace, workspace.registry.search(query)) if exact else ()
-    return Architectures(architectures=tuple(found), weights=tuple(weights))
+    return Architectures(architectures=tuple(matches), weights=tuple(weights))

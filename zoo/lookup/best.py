@@ -174,12 +174,12 @@ def _ranked(
         value = figure.value if least else -figure.value
         return figure.stated, value, not figure.found.pulled, ":" in figure.found.name
 
-    found = sorted(figures.values(), key=rank)
-    if found and (digest := found[0].found.manifest) and found[0].found.pulled:
-        same = [x for x in found if x.found.manifest == digest and rank(x) == rank(found[0])]
+    results = sorted(figures.values(), key=rank)
+    if results and (digest := results[0].found.manifest) and results[0].found.pulled:
+        same = [x for x in results if x.found.manifest == digest and rank(x) == rank(results[0])]
         oldest = min(same, key=lambda each: _given(workspace, each.found.name))
-        found.insert(0, found.pop(found.index(oldest)))
-    return found
+        results.insert(0, results.pop(results.index(oldest)))
+    return results
 
 
 def _given(workspace: Workspace, name: str) -> tuple[str, str]:
@@ -193,10 +193,10 @@ def _published(workspace: Workspace, figure: MeasuredResult, metric: str) -> str
     measured it.
     """
     manifest = None if figure.evaluation else manifest_of(workspace, figure.found.manifest)
-    if manifest and metric in manifest.metrics and (said := manifest.provenance.get("metrics")):
-        _, colon, stated = said.partition(": ")  # of what was stated later alone
+    if manifest and metric in manifest.metrics and (origin := manifest.provenance.get("metrics")):
+        _, colon, stated = origin.partition(": ")  # of what was stated later alone
         if not colon or metric in stated.split(", "):
-            return f"{metric} {said.partition(': ')[0]}"
+            return f"{metric} {origin.partition(': ')[0]}"
     if figure.stated:
         return f"{metric} stated, not measured"
     known = workspace.registry.entry(figure.found.name.partition(":")[0])
@@ -225,11 +225,11 @@ def _candidates(
                 yield row, trained
 
 
-def _pull(found: SearchResult) -> str | None:
+def _pull(row: SearchResult) -> str | None:
     """The command that brings it here, if it is not here."""
-    if found.pulled:
+    if row.pulled:
         return None
-    return f"zoo pull {found.name}" + (f" --from {found.remotes[0]}" if found.remotes else "")
+    return f"zoo pull {row.name}" + (f" --from {row.remotes[0]}" if row.remotes else "")
 
 
 def _is_lower(metric: str) -> bool:

@@ -74,10 +74,10 @@ def what_of(root: Path, cache: Cache) -> str:
         return "copies of the images in a Parquet file"
     try:
         data = read_regular(root / cache.file / "description.json", JSON_FILE_BYTES)
-        made = msgspec.json.decode(data, type=_Made)
+        meta = msgspec.json.decode(data, type=_Made)
     except (OSError, msgspec.MsgspecError, ZooError, UnicodeError):
         return ""
-    return f"{made.architecture} up to {made.cut}, {plural(made.count, 'image')}"
+    return f"{meta.architecture} up to {meta.cut}, {plural(meta.count, 'image')}"
 
 
 def with_caches(root: Path, plan: PrunePlan, unused_days: float) -> PrunePlan:

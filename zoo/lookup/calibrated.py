@@ -28,14 +28,14 @@ def calibration_of(store: Store, manifest: Manifest) -> Calibration | None:
         return None
     try:
         data = b"".join(read_object(store, file.object, least=file.size))[: file.size]
-        found = Calibration.from_bytes(data)
+        calibration = Calibration.from_bytes(data)
     except ZooError as error:
         LOG.warning("its %s is left out: %s", CALIBRATION_FILE, error)
         return None
-    if found.of != subject(manifest):
+    if calibration.of != subject(manifest):
         LOG.warning("its %s is left out: it is of other weights or settings", CALIBRATION_FILE)
         return None
-    return found
+    return calibration
 
 
 def answers_for(

@@ -57,15 +57,15 @@ def check_parent(
 ) -> Check | None:
     """What the bytes say of ``parent``; None if they are not here, or newer."""
     try:
-        found = compare(workspace, workspace.store.manifest(parent), child)
-        cosine = _cosine(workspace, found)
-        warning = _thawed(workspace, found, child) or _strange(found, cosine)
+        comparison = compare(workspace, workspace.store.manifest(parent), child)
+        cosine = _cosine(workspace, comparison)
+        warning = _thawed(workspace, comparison, child) or _strange(comparison, cosine)
     except (MissingObject, Unsupported):
         return None
     except (ZooError, OSError) as error:  # the rest of the lineage is worth reading all the same
         return Check(share=None, cosine=None, agrees=False, warning=str(error))
     return Check(
-        share=found.share,
+        share=comparison.share,
         cosine=cosine,
         units=tuple(
             UnitCheck(
@@ -73,10 +73,10 @@ def check_parent(
                 identical=unit.count("identical"),
                 tensors=sum(pair.after is not None and not _added(pair) for pair in unit.pairs),
             )
-            for unit in found.units
+            for unit in comparison.units
             if any(pair.after for pair in unit.pairs)
         ),
-        adapted=sum(any(map(_added, unit.pairs)) for unit in found.units),
+        adapted=sum(any(map(_added, unit.pairs)) for unit in comparison.units),
         agrees=not warning,
         warning=warning,
         resembles=_resembles(workspace, digest, child, parent) if warning else None,
@@ -88,12 +88,12 @@ def _added(pair: Pair) -> bool:
     return pair.status == "added" and is_factor(pair.name)
 
 
-def _thawed(workspace: Workspace, found: Comparison, child: Manifest) -> str:
+def _thawed(workspace: Workspace, comparison: Comparison, child: Manifest) -> str:
     """What is wrong with units that training is said to have left alone; empty if nothing is."""
-    frozen = set(found.second.frozen(str((child.freeze or {}).get("boundary", ""))))
+    frozen = set(comparison.second.frozen(str((child.freeze or {}).get("boundary", ""))))
     changed = [
         unit.name
-        for unit in found.units
+        for unit in comparison.units
         if unit.name in frozen and any(_moved(workspace, pair) for pair in unit.pairs)
     ]
     if not changed:
@@ -113,8 +113,10 @@ def _moved(workspace: Workspace, pair: Pair) -> bool:
     return distance(workspace.store, [pair]).relative != 0  # half precision, as it is computed with
 
 
-def _strange(found: Comparison, cosine: float | None) -> str:
-    common = [p for p in found.pairs if p.before and p.after and p.before.shape == p.after.shape]
+def _strange(comparison: Comparison, cosine: float | None) -> str:
+    common = [
+        p for p in comparison.pairs if p.before and p.after and p.before.shape == p.after.shape
+    ]
     if not common:
         return "no tensor has the name and shape of one of the parent"
     if cosine is not None and cosine < STRANGERS:
@@ -122,14 +124,14 @@ def _strange(found: Comparison, cosine: float | None) -> str:
     return ""
 
 
-def _cosine(workspace: Workspace, found: Comparison) -> float | None:
+def _cosine(workspace: Workspace, comparison: Comparison) -> float | None:
     """How alike the backbones' matrices are; None where identical ones prove it already.
 
     Vectors are left out: those of norms are positive, so that strangers' are alike, too.
     """
     pairs = [
         pair
-        for unit in found.units
+        for unit in comparison.units
         if unit.name != HEAD
         for pair in unit.pairs
         if pair.before and pair.after and len(pair.one.shape) > 1

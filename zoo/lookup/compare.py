@@ -51,10 +51,10 @@ class Pair:
     @property
     def one(self) -> Tensor:
         """The second one, or the first where there is no second."""
-        found = self.after or self.before
-        if found is None:
+        tensor = self.after or self.before
+        if tensor is None:
             raise ValueError("a pair of nothing")
-        return found
+        return tensor
 
     @property
     def elements(self) -> int:
@@ -78,8 +78,8 @@ class UnitPairs:
     @property
     def status(self) -> Status:
         """That of all its tensors, or ``changed`` where they differ in it."""
-        found = {pair.status for pair in self.pairs}
-        return found.pop() if len(found) == 1 else "changed"
+        statuses = {pair.status for pair in self.pairs}
+        return statuses.pop() if len(statuses) == 1 else "changed"
 
     def count(self, status: Status) -> int:
         """How many of its tensors have a status."""
@@ -156,9 +156,9 @@ def content(store: Store, tensor: Tensor) -> memoryview:
 @lru_cache(maxsize=32)  # the tensors of one object follow one another
 def _sound(store: Store, digest: Digest) -> memoryview:
     data = store.view("objects", digest)
-    found = blake3(data).hexdigest()
-    if found != digest.hex:
-        raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}")
+    actual = blake3(data).hexdigest()
+    if actual != digest.hex:
+        raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}")
     return data
 
 
@@ -181,7 +181,7 @@ def _strangers(
             place = side, units.unit_of(tensor.name)
             places[name].append(place)
             shapes[place].add((name, tensor.shape))
-    both = {name: found for name, found in places.items() if len(found) == 2}
+    both = {name: pair for name, pair in places.items() if len(pair) == 2}
     return {name for name, (one, other) in both.items() if shapes[one] != shapes[other]}
 
 

@@ -106,20 +106,20 @@ class CheckpointDetails(Result):
     def to_json(self) -> Json:
         """Plain data for JSON; tensors are counted, not listed."""
         data = Result.to_json(self)
-        told, _ = data.pop("checkpoint"), data.pop("adapted")
-        for weights, shown in zip(self.checkpoint.weights, told["weights"], strict=True):
+        fields, _ = data.pop("checkpoint"), data.pop("adapted")
+        for weights, shown in zip(self.checkpoint.weights, fields["weights"], strict=True):
             shown["tensors"] = len(weights.tensors)
-        told["parents"] = [
+        fields["parents"] = [
             {"manifest": str(parent.manifest), "relation": parent.relation, "ref": parent.ref}
             for parent in self.checkpoint.parents
         ]
-        told.pop("ancestors", None)  # ``lineage`` names them
+        fields.pop("ancestors", None)  # ``lineage`` names them
         if adapter := adapter_of(self.checkpoint):
-            told["adapter"] = {**asdict(adapter), "units": list(self.adapted)}
+            fields["adapter"] = {**asdict(adapter), "units": list(self.adapted)}
         if custom := self.checkpoint.backbone.custom:
-            told["custom_config"] = custom
+            fields["custom_config"] = custom
         last = {key: data.pop(key) for key in LAST}
-        return {"kind": "checkpoint", **data, **told, **last}
+        return {"kind": "checkpoint", **data, **fields, **last}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -163,12 +163,12 @@ class CatalogDetails(Result):
 
     def to_json(self) -> Json:
         """Plain data for JSON."""
-        told = plain(self.entry.entry)
-        del told["location"], told["name"]
+        fields = plain(self.entry.entry)
+        del fields["location"], fields["name"]
         return {
             "name": self.name,
             "kind": "catalog",
-            **told,
+            **fields,
             "params": self.entry.params,
             "sources": list(self.entry.sources),
             "locations": plain(self.entry.locations),
@@ -200,7 +200,7 @@ def details(workspace: Workspace, name: str) -> Details:
     sources = _sources(workspace, ref, manifest, entry)
     macs = workspace.registry.published_macs(manifest)
     published = (entry.entry.metrics or {}) if entry and sources else {}
-    found = known_not_finite(workspace.own(NOT_FINITE), digest)
+    not_finite = known_not_finite(workspace.own(NOT_FINITE), digest)
     return CheckpointDetails(
         name=str(ref or digest),
         manifest=digest,
@@ -221,7 +221,7 @@ def details(workspace: Workspace, name: str) -> Details:
         unknown=manifest.unknown,
         unproven=_unproven(manifest),
         deprecated=why_deprecated(workspace, ref) if ref else "",
-        not_finite="" if found == manifest.provenance.get("warning") else found,
+        not_finite="" if not_finite == manifest.provenance.get("warning") else not_finite,
     )
 
 
@@ -230,10 +230,10 @@ def warning_of(workspace: Workspace, digest: Digest) -> str:
     what it derives from its license leaves out; empty if nothing.
     """
     manifest = manifest_if_any(workspace.store, digest)
-    said = manifest.provenance.get("warning", "") if manifest else ""
-    said = said or known_not_finite(workspace.own(NOT_FINITE), digest)
+    warning = manifest.provenance.get("warning", "") if manifest else ""
+    warning = warning or known_not_finite(workspace.own(NOT_FINITE), digest)
     license_ = terms(workspace, str(digest), manifest).warning if manifest else ""
-    return "; ".join(filter(None, (said, license_)))
+    return "; ".join(filter(None, (warning, license_)))
 
 
 def _sources(
@@ -263,8 +263,8 @@ def _unproven(manifest: Manifest) -> str:
 
 def _lineage(manifest: Manifest) -> tuple[str, ...]:
     """Names of all ancestors, the nearest first."""
-    found = (parent.ref or str(parent.manifest) for _, parent in manifest.lineage())
-    return tuple(dict.fromkeys(found))
+    names = (parent.ref or str(parent.manifest) for _, parent in manifest.lineage())
+    return tuple(dict.fromkeys(names))
 
 
 def _at_remotes(workspace: Workspace, name: str) -> RemoteDetails | None:

@@ -125,15 +125,16 @@ def diff(workspace: Workspace, one: str, other: str, *, measure: bool = True) ->
         Corrupt: They are damaged.
     """
     (first, before), (second, after) = _resolved(workspace, one), _resolved(workspace, other)
-    found = compare(workspace, before, after)
+    comparison = compare(workspace, before, after)
     return Diff(
         a=Side(name=one, manifest=first, architecture=before.backbone.architecture),
         b=Side(name=other, manifest=second, architecture=after.backbone.architecture),
         same=first == second,
-        identical_share=found.share,
-        units_known=found.known,
+        identical_share=comparison.share,
+        units_known=comparison.known,
         units=tuple(
-            measured(workspace.store, unit) if measure else unit_diff(unit) for unit in found.units
+            measured(workspace.store, unit) if measure else unit_diff(unit)
+            for unit in comparison.units
         ),
         head=_changes(asdict(before.head), asdict(after.head)),
         classes=_classes(before.classes, after.classes),
@@ -247,10 +248,10 @@ def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Chang
 
 def flat(data: Mapping[str, object], prefix: str = "") -> Json:
     """Nested options under ``outer.inner``."""
-    found: Json = {}
+    options: Json = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            options |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            options[f"{prefix}{key}"] = value
+    return options

@@ -112,8 +112,8 @@ def cast(dtype: str, data: memoryview | bytes, other: str) -> bytes | None:
     values = floats(dtype, data) if {dtype, other} <= BITS_OF.keys() else None
     if values is None:
         return None
-    found = _rounded(values, other)
-    return (found.view("<u4") >> 16).astype("<u2").tobytes() if other == "BF16" else found.tobytes()
+    array = _rounded(values, other)
+    return (array.view("<u4") >> 16).astype("<u2").tobytes() if other == "BF16" else array.tobytes()
 
 
 def _rounded(values: Array, dtype: str) -> Array:

@@ -189,9 +189,9 @@ def history(workspace: Workspace) -> list[PastTrial]:
     """What was tried here, newest first, the best of each time first. Of a network, images and a
     size that is what was tried last.
     """
-    found = [past for known in all_advice(workspace) for past in known.past()]
-    found.sort(key=lambda past: -past.score)
-    return sorted(found, key=lambda past: past.at, reverse=True)
+    trials = [past for known in all_advice(workspace) for past in known.past()]
+    trials.sort(key=lambda past: -past.score)
+    return sorted(trials, key=lambda past: past.at, reverse=True)
 
 
 def all_advice(workspace: Workspace) -> Iterator[StoredAdvice]:

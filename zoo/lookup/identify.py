@@ -69,12 +69,12 @@ class Candidate:
         """Whether it has the file's weights, if need be with its adapter merged: the file's differ
         where that corrects them, and nowhere else.
         """
-        found, adapter = self.match, adapter_of(self.manifest)
+        comparison, adapter = self.match, adapter_of(self.manifest)
         if adapter is None:
-            return found.verdict == "same"
-        corrected = {name.rpartition(".")[0] for name in found.changed}
-        only = bool(corrected) and corrected <= {*adapter.layers} and not found.added
-        return only and all(map(is_factor, found.missing))
+            return comparison.verdict == "same"
+        corrected = {name.rpartition(".")[0] for name in comparison.changed}
+        only = bool(corrected) and corrected <= {*adapter.layers} and not comparison.added
+        return only and all(map(is_factor, comparison.missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -304,12 +304,12 @@ def _shown(workspace: Workspace, one: Candidate, sha256: str) -> FileMatch:
     )
 
 
-def differing(units: Units, found: Match) -> tuple[UnitMatch, ...]:
+def differing(units: Units, comparison: Match) -> tuple[UnitMatch, ...]:
     """Units that are not wholly the checkpoint's, in order, with how many of their tensors are."""
-    same = Counter(units.unit_of(name) for name in found.same)
-    added = [name.removeprefix(found.prefix) for name in found.added]
-    other = Counter(units.unit_of(name) for name in (*found.changed, *added))
-    gone = Counter(units.unit_of(name) for name in found.missing)
+    same = Counter(units.unit_of(name) for name in comparison.same)
+    added = [name.removeprefix(comparison.prefix) for name in comparison.added]
+    other = Counter(units.unit_of(name) for name in (*comparison.changed, *added))
+    gone = Counter(units.unit_of(name) for name in comparison.missing)
     names = in_order({*other, *gone}, units)
     return tuple(
         UnitMatch(

@@ -122,11 +122,11 @@ class FileKeys:
 
 def keys_of(sha256: str, tensors: Mapping[str, FileTensor]) -> FileKeys:
     """The keys of a file of which the tensors are here."""
-    found = {
+    by_name = {
         name: KeyedTensor(one.dtype, one.shape, Digest("blake3", one.hash), frozenset(one.samples))
         for name, one in tensors.items()
     }
-    return FileKeys(sha256, found)
+    return FileKeys(sha256, by_name)
 
 
 def read_keys(data: bytes) -> FileKeys:

@@ -60,17 +60,19 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
     whatever its own license says.
     """
     above = [
-        (each.ref or str(each.manifest), found, each.manifest)
-        for each, found in licenses(workspace, manifest)
+        (each.ref or str(each.manifest), license_, each.manifest)
+        for each, license_ in licenses(workspace, manifest)
     ]
     absent = {
-        who for who, found, digest in above if found is None and not _is_here(workspace, digest)
+        who
+        for who, license_, digest in above
+        if license_ is None and not _is_here(workspace, digest)
     }
-    found = come_to(name, manifest, [(who, license_) for who, license_, _ in above])
+    result = come_to(name, manifest, [(who, license_) for who, license_, _ in above])
     return replace(
-        found,
-        unknown=tuple(who for who in found.unknown if who not in absent),
-        not_here=tuple(who for who in found.unknown if who in absent),
+        result,
+        unknown=tuple(who for who in result.unknown if who not in absent),
+        not_here=tuple(who for who in result.unknown if who in absent),
     )
 
 
@@ -91,7 +93,7 @@ def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None
         Limit(limit, license_, who) for who, license_ in known for limit in limits_of(license_)
     )
     own = set(limits_of(manifest.license))
-    hidden = next((found for found in limits if found.limit not in own), None)
+    hidden = next((limit for limit in limits if limit.limit not in own), None)
     return Terms(
         limits=limits,
         unknown=tuple(who for who, license_ in known if license_ in (None, "unknown", "other")),
@@ -124,10 +126,10 @@ def licenses(workspace: Workspace, manifest: Manifest) -> Iterator[tuple[Parent,
     listed = workspace.registry.entry_licenses(path for path in paths.values() if path)
     for parent in parents:
         try:
-            found = workspace.store.manifest(parent.manifest).license
+            license_ = workspace.store.manifest(parent.manifest).license
         except ZooError:  # what the index knows of one that is not here, or is damaged
-            found = indexed.get(parent.manifest, listed.get(paths[parent]))
-        yield parent, found
+            license_ = indexed.get(parent.manifest, listed.get(paths[parent]))
+        yield parent, license_
 
 
 def _path(parent: Parent) -> str:

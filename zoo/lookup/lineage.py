@@ -192,7 +192,7 @@ def descendants(workspace: Workspace, digest: Digest) -> tuple[Step, ...]:
     """All that derives from a checkpoint, or from what it was edited from, as far as it is indexed:
     each right below its ``parent``, ``depth`` 1 for a child; oldest first.
     """
-    seen, found = {digest}, []
+    seen, steps = {digest}, []
     waiting = [(digest, child, 1) for child in reversed(children(workspace, digest))]
     while waiting:
         parent, child, depth = waiting.pop()
@@ -200,10 +200,10 @@ def descendants(workspace: Workspace, digest: Digest) -> tuple[Step, ...]:
             seen.add(child)
             refs = [str(ref) for ref in workspace.registry.refs_of(child)]
             step = _step(workspace, child, refs, relation="child")
-            found.append(replace(step, parent=parent, depth=depth))
+            steps.append(replace(step, parent=parent, depth=depth))
             further = reversed(workspace.registry.children(child))
             waiting += [(child, each, depth + 1) for each in further]
-    return tuple(found)
+    return tuple(steps)
 
 
 def _ancestors(
@@ -213,13 +213,13 @@ def _ancestors(
     called = defaultdict(list)
     for ref, target, _ in workspace.registry.refs():
         called[target].append(str(ref))
-    found = [_step(workspace, digest, called[digest], relation="self", name=name)]
+    steps = [_step(workspace, digest, called[digest], relation="self", name=name)]
     for child, parent in manifest.lineage():
         refs, relation = called[parent.manifest], parent.relation
         step = _step(workspace, parent.manifest, refs, relation=relation, name=parent.ref)
         check = _check(workspace, child or digest, parent.manifest)
-        found.append(replace(step, child=child or digest, check=check))
-    return tuple(found)
+        steps.append(replace(step, child=child or digest, check=check))
+    return tuple(steps)
 
 
 def _check(workspace: Workspace, child: Digest, parent: Digest) -> Check | None:

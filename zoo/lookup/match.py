@@ -181,13 +181,13 @@ def match(store: Store, manifest: Manifest, tensors: Mapping[str, MatchedTensor]
 
 def prefix_of(names: Iterable[str], stored: Container[str]) -> str:
     """What most names begin with before they become one of ``stored``: ``module.``, or nothing."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for name in names:
         parts = name.split(".", PREFIXES)
         for start in range(len(parts)):
             if ".".join(parts[start:]) in stored:
-                found["".join(f"{part}." for part in parts[:start])] += 1
-    return max(found, key=lambda prefix: (found[prefix], -len(prefix)), default="")
+                counts["".join(f"{part}." for part in parts[:start])] += 1
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
 
 
 def _alike(
@@ -206,8 +206,8 @@ def _alike(
     used: set[str] = set()
     for name, tensor in tensors.items():
         if name not in paired:
-            found = {begins[key] for key in tensor.samples if key in begins} - used
-            if len(found) == 1 and tensor.equals(stored[one := found.pop()], store):
+            matches = {begins[key] for key in tensor.samples if key in begins} - used
+            if len(matches) == 1 and tensor.equals(stored[one := matches.pop()], store):
                 used.add(one)
                 yield name, one
 
@@ -231,9 +231,9 @@ def _interchangeable(
         left[alike(own, ours.dtype, ours.shape, hash_of(store, ours))].append(own)
     for name, tensor in tensors.items() if left else ():
         if name not in paired and (
-            found := left.get(alike(name, tensor.dtype, tensor.shape, tensor.hash))
+            matches := left.get(alike(name, tensor.dtype, tensor.shape, tensor.hash))
         ):
-            yield name, found.pop(0)
+            yield name, matches.pop(0)
 
 
 def hash_of(store: Store, tensor: Tensor) -> str:

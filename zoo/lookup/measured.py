@@ -50,14 +50,14 @@ def measured(
 ) -> MeasuredResult | None:
     """The result of a candidate on the data."""
     manifest = manifest_of(workspace, row.manifest)
-    found = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
+    evaluations = EVALUATIONS.of(workspace.store.disk, row.manifest) if row.manifest else []
     stated = metric in (manifest.stated_metrics if manifest else row.stated)
-    evaluated = found and metric in found[0].metrics
+    evaluated = evaluations and metric in evaluations[0].metrics
     own = trained and (manifest is None or manifest.metrics or not evaluated)
     if own and not stated:
         return _own(row, manifest, metric)
     # A search takes the newest evaluation for the result of what has none of its own.
-    for each in found[:1] if trained and not stated else found:
+    for each in evaluations[:1] if trained and not stated else evaluations:
         if metric in each.metrics and dataset in (None, each.data):
             parts = each.data_digest, each.split_digest or None
             return MeasuredResult(row, each.metrics[metric], each, *parts, each.images_digest)
@@ -98,7 +98,7 @@ def differ(one: MeasuredResult, other: MeasuredResult) -> bool:
 
 
 def with_images(
-    workspace: Workspace, query: Query, found: Sequence[SearchResult]
+    workspace: Workspace, query: Query, rows: Sequence[SearchResult]
 ) -> list[SearchResult]:
     """A list, with those told that have their accuracy on other images than most have, as far as
     that is known of the first `LOOKED_AT`: where it is of one name of data, which several data may
@@ -106,14 +106,14 @@ def with_images(
     """
     asked = [str(each.value) for each in query.filters if each.field == "dataset"]
     if len(asked) != 1 or is_pattern(asked[0]):
-        return [*found]
+        return [*rows]
     known: list[MeasuredResult] = []
-    for row in found[:LOOKED_AT]:
+    for row in rows[:LOOKED_AT]:
         with suppress(ZooError):  # it is damaged, which `zoo verify` tells
             one = measured(workspace, row, "accuracy", None, trained=True) if row.pulled else None
             known += [one] if one else []
     if not known:
-        return [*found]
+        return [*rows]
     usual = min(known, key=lambda one: sum(differ(one, each) for each in known))
     others = {each.found.manifest for each in known if differ(usual, each)}
-    return [replace(row, other_images=row.manifest in others) for row in found]
+    return [replace(row, other_images=row.manifest in others) for row in rows]

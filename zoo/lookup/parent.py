@@ -85,10 +85,10 @@ def relatives(workspace: Workspace, manifest: Manifest) -> list[Candidate]:
             )
             for tensor in manifest.tensors
         }
-        found, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
+        alike, _ = candidates(workspace, checkpoint_keys(store, manifest), tensors)
     except ZooError:
         return []
-    return [one for one in found if one.match.share >= LEAST]
+    return [one for one in alike if one.match.share >= LEAST]
 
 
 class ParentFinder:
@@ -225,13 +225,13 @@ def _content(manifest: Manifest) -> int:
     return hash(frozenset(tensor.object for tensor in manifest.tensors))
 
 
-def _best(found: Iterable[FoundParent]) -> FoundParent | None:
+def _best(parents: Iterable[FoundParent]) -> FoundParent | None:
     """Of those that are about as near, the one that shares most, then the earliest."""
 
     def rank(one: FoundParent) -> tuple[float, int, str]:
         return (-one.share, sum(1 for _ in one.manifest.lineage()), str(one.digest))
 
-    return min(found, key=rank, default=None)
+    return min(parents, key=rank, default=None)
 
 
 def _readable(read: Callable[[], T]) -> T | None:

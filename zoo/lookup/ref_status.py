@@ -67,9 +67,9 @@ def at_remotes(workspace: Workspace, ref: Reference | None) -> tuple[AtRemote, .
     return tuple(_at(workspace, there) for there in workspace.registry.at_remotes([ref]))
 
 
-def with_remotes(workspace: Workspace, found: Iterable[SearchResult]) -> list[SearchResult]:
+def with_remotes(workspace: Workspace, results: Iterable[SearchResult]) -> list[SearchResult]:
     """The same results, each with what remotes have under its name."""
-    rows = list(found)
+    rows = list(results)
     names = {row.name: Reference.parse(row.name) for row in rows if row.manifest}
     there: dict[Reference, list[AtRemote]] = {}
     for each in workspace.registry.at_remotes(names.values()) if names else ():
@@ -88,13 +88,13 @@ def why_deprecated(workspace: Workspace, ref: Reference) -> str:
     return entry.deprecated if isinstance(entry, RefEntry) and not entry.deleted else ""
 
 
-def with_deprecations(workspace: Workspace, found: Iterable[SearchResult]) -> list[SearchResult]:
+def with_deprecations(workspace: Workspace, results: Iterable[SearchResult]) -> list[SearchResult]:
     """The same results, those that are here with why their names are to be used no more."""
     return [
         replace(row, deprecated=why_deprecated(workspace, Reference.parse(row.name)))
         if row.pulled
         else row
-        for row in found
+        for row in results
     ]
 
 
@@ -111,10 +111,10 @@ def _at(workspace: Workspace, there: RemoteRef) -> AtRemote:
 
 def _ancestors(workspace: Workspace, digest: Digest) -> set[Digest]:
     """What a checkpoint, which need not be here, derives from, as far as it is indexed."""
-    waiting, found = [digest], set[Digest]()
+    waiting, ancestors = [digest], set[Digest]()
     while waiting:
         for parent in workspace.registry.parents(waiting.pop()):
-            if parent not in found:
-                found.add(parent)
+            if parent not in ancestors:
+                ancestors.add(parent)
                 waiting.append(parent)
-    return found
+    return ancestors

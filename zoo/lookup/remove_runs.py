@@ -157,11 +157,11 @@ def plan_removal(
     if names and (other := [run for run in every if run not in fitting]):
         is_ = f"the run {other[0].id} is {other[0].state}, and was written in last on {other[0].at}"
         raise Conflict(f"{is_}: that does not fit")
-    found = sorted(fitting, key=lambda run: -run.bytes)
-    spared = tuple(run for run in found if run.why(**words))
+    runs = sorted(fitting, key=lambda run: -run.bytes)
+    spared = tuple(run for run in runs if run.why(**words))
     if names and spared:
         raise _refused(home, spared[0], spared[0].why(**words))
-    return Removal(runs=tuple(r for r in found if r not in spared), spared=spared, **words)
+    return Removal(runs=tuple(r for r in runs if r not in spared), spared=spared, **words)
 
 
 def remove_runs(workspace: Workspace, shown: Removal) -> Removal:
@@ -180,8 +180,8 @@ def remove_runs(workspace: Workspace, shown: Removal) -> Removal:
 def largest_runs(workspace: Workspace, most: int) -> list[OldRun]:
     """The runs that take the most, the largest first."""
     folders = _folders(workspace.root / RUNS)
-    found = nlargest(most, ((space_of(folder).bytes, folder) for folder in folders))
-    return [_old(workspace, folder) for _, folder in found]
+    largest = nlargest(most, ((space_of(folder).bytes, folder) for folder in folders))
+    return [_old(workspace, folder) for _, folder in largest]
 
 
 def _remove(workspace: Workspace, run: OldRun, shown: Removal) -> bool:
@@ -227,8 +227,8 @@ def _found(workspace: Workspace, name: str) -> Path:
         run = find_any(workspace, name)
     except UnknownName:
         # One that cannot be read has no more than its id.
-        if ID.fullmatch(name) and (found := workspace.root / RUNS / name).is_dir():
-            return found
+        if ID.fullmatch(name) and (folder := workspace.root / RUNS / name).is_dir():
+            return folder
         raise
     if run.reporter:
         raise InvalidOption(

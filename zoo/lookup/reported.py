@@ -49,12 +49,12 @@ def reported_folders(root: Path) -> list[Path]:
         namespaces = os.listdir(home)  # noqa: PTH208 - of thousands, paths would take most of it
     except FileNotFoundError:
         return []
-    found = []
+    runs = []
     for namespace in namespaces:
         with suppress(NotADirectoryError, FileNotFoundError):
             names = os.listdir(f"{home}/{namespace}")  # noqa: PTH208
-            found += [(name, namespace) for name in names if ID.fullmatch(name)]
-    return [Path(home, namespace, name) for name, namespace in sorted(found, reverse=True)]
+            runs += [(name, namespace) for name in names if ID.fullmatch(name)]
+    return [Path(home, namespace, name) for name, namespace in sorted(runs, reverse=True)]
 
 
 def read_reported(folder: Path) -> Run | None:
@@ -78,8 +78,8 @@ def as_heard(run: Run) -> Run:
 def all_runs(workspace: Workspace) -> list[Run]:
     """The runs of a zoo, and those that were reported to its server, newest first."""
     reported = map(read_reported, reported_folders(workspace.root))
-    found = [*list_runs(workspace), *(run for run in reported if run)]
-    return sorted(found, key=lambda run: run.id, reverse=True)
+    runs = [*list_runs(workspace), *(run for run in reported if run)]
+    return sorted(runs, key=lambda run: run.id, reverse=True)
 
 
 def find_any(workspace: Workspace, name: str) -> Run:

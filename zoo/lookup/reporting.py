@@ -123,16 +123,16 @@ def told_line(line: Mapping[str, object]) -> bytes:
     kind, steps, name = line.get("kind"), line.get("steps"), line.get("name")
     if kind not in LINES or type(steps) is not int or not 0 <= steps <= LARGEST:
         return b""
-    said: Json = {"kind": kind, "steps": steps}
+    entry: Json = {"kind": kind, "steps": steps}
     if isinstance(name, str):
-        said["name"] = shortened("".join(filter(str.isprintable, name)), LETTERS)
-    said = {**dict(_figures(line, FIGURES)), **said}
+        entry["name"] = shortened("".join(filter(str.isprintable, name)), LETTERS)
+    entry = {**dict(_figures(line, FIGURES)), **entry}
     if kind == "probe":
         chosen, near = line.get("c"), line.get("knn")
-        said["c"] = [c for c in chosen if is_number(c)][:ITEMS] if isinstance(chosen, list) else []
+        entry["c"] = [c for c in chosen if is_number(c)][:ITEMS] if isinstance(chosen, list) else []
         if isinstance(near, dict) and all(map(is_number, near.values())):
-            said["knn"] = dict(list(near.items())[:ITEMS])
-    text = json.dumps(said).encode() + b"\n"
+            entry["knn"] = dict(list(near.items())[:ITEMS])
+    text = json.dumps(entry).encode() + b"\n"
     return text if len(text) <= REPORTED_LINE_BYTES else b""
 
 
@@ -193,8 +193,8 @@ class _Journal:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and (said := told_line(line)) and self._is_told(line):
-                yield said
+            if isinstance(line, dict) and (entry := told_line(line)) and self._is_told(line):
+                yield entry
 
     def _is_told(self, line: Json) -> bool:
         if line["kind"] != "step":
@@ -242,9 +242,9 @@ class Sender:
             raise
 
     def _told(self, run: Run) -> bool:
-        said = facts(run)
+        summary = facts(run)
         if self.heard is None or self._inode != self._inode_now():
-            self.heard = self._begin({**said, "status": "running", "result": None})
+            self.heard = self._begin({**summary, "status": "running", "result": None})
         if self.heard.status == "done":
             if self._waiting or self._generation != self.heard.generation:
                 raise Conflict(f"the run {self.heard.id} is there, and done, in another course")
@@ -256,7 +256,7 @@ class Sender:
             for name, data in _results(run):
                 self._reports.file(self.heard.id, name, data)
                 self.answered = time.monotonic()
-        self.heard = self._reports.tell(said)
+        self.heard = self._reports.tell(summary)
         return True
 
     def _inode_now(self) -> int:
@@ -266,7 +266,7 @@ class Sender:
         except FileNotFoundError:
             return 0
 
-    def _begin(self, said: Json) -> Heard:
+    def _begin(self, summary: Json) -> Heard:
         """Learn what the server has, and find where that is in the journal: else all is told anew,
         as of a run that was resumed, which has done some steps again.
         """
@@ -275,7 +275,7 @@ class Sender:
         path = self._folder / METRICS
         self._file = open_regular(path, path) if self._inode else BytesIO()
         self._journal = _Journal(self._file)
-        lines, heard, hasher = [*self._journal.new()], self._reports.tell(said), blake3()
+        lines, heard, hasher = [*self._journal.new()], self._reports.tell(summary), blake3()
         self._at, count = 0, 0
         while self._at < heard.bytes and count < len(lines):
             hasher.update(lines[count])

@@ -228,12 +228,12 @@ class Run(Result):
         turned: the greater, the better. None where there are no such images.
         """
         score = next((SCORE[task] for task in TASKS if task == self.recipe.get("task")), "")
-        found = (
+        candidates = (
             (line[score], -line.get("loss", math.inf))
             for line in self.lines()
             if line.get("kind") in CANDIDATES and isinstance(line.get(score), float)
         )
-        return max(found, default=None)
+        return max(candidates, default=None)
 
     def report(self) -> Json | None:
         """What its test images show, class by class; None where there is none yet, or no more."""
@@ -260,13 +260,13 @@ def _fields(run: Run) -> Json:
 
 def list_runs(workspace: Workspace) -> list[Run]:
     """All runs, newest first; a folder that is none is left out."""
-    found = []
+    runs = []
     for folder in _folders(workspace):
         try:
-            found.append(Run.read(folder))
+            runs.append(Run.read(folder))
         except Invalid:
             continue
-    return sorted(found, key=lambda run: run.id, reverse=True)
+    return sorted(runs, key=lambda run: run.id, reverse=True)
 
 
 def own_runs(runs: list[Run]) -> list[Run]:

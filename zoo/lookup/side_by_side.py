@@ -151,8 +151,8 @@ def compare_checkpoints(workspace: Workspace, names: Sequence[str], *, fold: boo
         UnknownName: One of them is not here; near names are suggested.
         InvalidOption: None is named.
     """
-    found = [workspace.names.resolve(name) for name in names]
-    named = [(str(ref or digest.short), digest) for ref, digest in found]
+    targets = [workspace.names.resolve(name) for name in names]
+    named = [(str(ref or digest.short), digest) for ref, digest in targets]
     return compare_named(workspace, named, fold=fold)
 
 
@@ -257,15 +257,17 @@ def _figures(metrics: Mapping[str, float], of: Manifest | None = None) -> dict[s
     stated = of.stated_metrics if of else ()
     # A training has a time. What has none was imported or pulled, with what its file says of it.
     own = of.metrics if of and of.created is None else {}
-    found = {}
+    figures = {}
     for name, value in metrics.items():
         kind, at, data = name.partition("@")
         if not (kind.endswith(ENDS) and kind.rpartition("_")[0] + at + data in metrics):
             low, high = (metrics.get(kind + end + at + data) for end in ENDS)
             other = name in own and not is_count(name)
-            said = name in stated
-            found[name] = Figure(value=value, low=low, high=high, stated=said, elsewhere=other)
-    return found
+            is_stated = name in stated
+            figures[name] = Figure(
+                value=value, low=low, high=high, stated=is_stated, elsewhere=other
+            )
+    return figures
 
 
 def _compared(ones: Sequence[_One], *, fold: bool) -> Compared:
@@ -341,14 +343,14 @@ def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
     recipes = [column.recipe for column in columns if column.recipe is not None]
     usual = {**DEFAULTS, **BEFORE}
     several = any(len(column.seeds) > 1 for column in columns)
-    found = []
+    names = []
     for name in dict.fromkeys(name for recipe in recipes for name in recipe):
         used = [recipe[name] for recipe in recipes if recipe.get(name) is not None]
         values = {json.dumps(value, default=list) for value in used}
         some = len(used) < len(recipes) and values != {json.dumps(usual.get(name), default=list)}
         if (len(values) > 1 or (used and some)) and not (several and name == "seed"):
-            found.append(name)
-    return tuple(found)
+            names.append(name)
+    return tuple(names)
 
 
 def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Iterable[str]:
@@ -368,8 +370,8 @@ def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Ite
         )
     if any(len(each) > 1 for each in images):
         yield "each seed has test images of its own: the spread is that of their draw, too"
-    said: defaultdict[str, list[str]] = defaultdict(list)
+    by_text: defaultdict[str, list[str]] = defaultdict(list)
     for one in (one for group in groups for one in group):
         for text in filter(None, (one.warning, one.column.error)):
-            said[text].append(one.column.name)
-    yield from (f"{', '.join(names)}: {text}" for text, names in said.items())
+            by_text[text].append(one.column.name)
+    yield from (f"{', '.join(names)}: {text}" for text, names in by_text.items())

@@ -68,10 +68,10 @@ def _old(root: Path, grace_days: float) -> tuple[list[FileToDelete], int]:
 
 def _folders(home: Path) -> list[Path]:
     try:
-        found = sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink())
+        folders = sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink())
     except OSError:  # there are none
         return []
-    return found[:KEPT_ADVICE]
+    return folders[:KEPT_ADVICE]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:

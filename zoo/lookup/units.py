@@ -182,12 +182,12 @@ def network_of(manifest: Manifest) -> str:
     return json.dumps(network, sort_keys=True, separators=(",", ":"))
 
 
-def in_order(found: set[str], *known: Units) -> list[str]:
+def in_order(names: set[str], *known: Units) -> list[str]:
     """Names of units as the networks run, the head last; what no network knows by its name."""
     order = list(dict.fromkeys(name for units in known for name in units.names if name != HEAD))
-    listed = [name for name in order if name in found]
-    rest = sorted(found - set(order) - {HEAD}, key=_natural)
-    return listed + rest + [HEAD] * (HEAD in found)
+    listed = [name for name in order if name in names]
+    rest = sorted(names - set(order) - {HEAD}, key=_natural)
+    return listed + rest + [HEAD] * (HEAD in names)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

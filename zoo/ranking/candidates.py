@@ -33,21 +33,21 @@ def candidates(workspace: Workspace, among: str) -> list[SearchResult]:
         UnknownName, InvalidOption: They are no query, nothing fits, or too many do.
     """
     query = Query.parse(among, limit=RANKED_NETWORKS + 1)
-    found = workspace.registry.search(query)
-    if len(found) > RANKED_NETWORKS:
+    results = workspace.registry.search(query)
+    if len(results) > RANKED_NETWORKS:
         number = workspace.registry.count(query)
         raise InvalidOption(
             f"{number:,} networks fit '{among}', and at most {RANKED_NETWORKS:,} are ranked",
             hint="add filters: --among 'params<30M license:apache-2.0 pulled:yes'",
         )
-    if not found:
+    if not results:
         hint = "nothing is here yet: zoo pull NAME brings one"
         if workspace.registry.count(Query(), at_most=1):
-            told = [each.text for each in hints(workspace.registry, query)]
-            hint = "\n".join([*told, "zoo search finds names"])
+            lines = [each.text for each in hints(workspace.registry, query)]
+            hint = "\n".join([*lines, "zoo search finds names"])
         raise UnknownName("network that fits", among, hint=hint)
-    once = {str(each.manifest or each.name): each for each in reversed(found)}
-    return [each for each in found if once[str(each.manifest or each.name)] is each]
+    once = {str(each.manifest or each.name): each for each in reversed(results)}
+    return [each for each in results if once[str(each.manifest or each.name)] is each]
 
 
 def of_one_run(networks: Sequence[SearchResult]) -> dict[str, str]:
@@ -55,16 +55,16 @@ def of_one_run(networks: Sequence[SearchResult]) -> dict[str, str]:
     the one that has its name, or else the newest.
     """
     runs: dict[str, list[tuple[Reference, SearchResult]]] = defaultdict(list)
-    for found in networks:
-        ref = Reference.parse(found.name) if found.kind == "checkpoint" else None
+    for network in networks:
+        ref = Reference.parse(network.name) if network.kind == "checkpoint" else None
         if ref and (ref.tag == DEFAULT_TAG or MOMENT.fullmatch(ref.tag)):
-            runs[ref.path].append((ref, found))
+            runs[ref.path].append((ref, network))
     others: dict[str, str] = {}
     for moments in runs.values():
         _, first = max(
             moments, key=lambda each: (each[0].tag == DEFAULT_TAG, each[1].created or "")
         )
-        others |= {found.name: first.name for _, found in moments if found is not first}
+        others |= {network.name: first.name for _, network in moments if network is not first}
     return others
 
 
@@ -82,11 +82,11 @@ def of_same_backbone(
     alike = defaultdict[object, list[tuple[bool, str, str]]](list)
     here = [each for each in networks if each.pulled and each.name not in left_out]
     architectures = Counter((each.backbone, each.architecture) for each in here)
-    for found in here:
-        if architectures[found.backbone, found.architecture] > 1 and found.manifest:
+    for network in here:
+        if architectures[network.backbone, network.architecture] > 1 and network.manifest:
             with suppress(ZooError):  # what cannot be read fails when it is its turn
-                manifest = workspace.store.manifest(found.manifest)
-                order = bool(manifest.parents), found.updated or "", found.name
+                manifest = workspace.store.manifest(network.manifest)
+                order = bool(manifest.parents), network.updated or "", network.name
                 alike[_computes(workspace, manifest, image_size)].append(order)
     others: dict[str, tuple[str, ...]] = {}
     for group in alike.values():
@@ -116,19 +116,19 @@ def _computes(
     return backbone.plugin, backbone.architecture, options, preprocessing, tensors
 
 
-def known_of(workspace: Workspace, found: SearchResult) -> NetworkFacts:
+def known_of(workspace: Workspace, network: SearchResult) -> NetworkFacts:
     """What is known of a network without looking at images; of a fine-tune without a history of its
     own, that of its base.
     """
     networks: list[str] = []
-    if found.manifest and found.pulled:
+    if network.manifest and network.pulled:
         with suppress(ZooError):  # what cannot be read fails when it is its turn
-            lineage = workspace.store.manifest(found.manifest).lineage()
-            networks = [str(found.manifest), *(str(parent.manifest) for _, parent in lineage)]
+            lineage = workspace.store.manifest(network.manifest).lineage()
+            networks = [str(network.manifest), *(str(parent.manifest) for _, parent in lineage)]
     return NetworkFacts(
-        name=found.name,
+        name=network.name,
         networks=tuple(networks),
-        architecture=found.architecture,
-        top1=found.metrics.get("top1"),
-        params=found.params,
+        architecture=network.architecture,
+        top1=network.metrics.get("top1"),
+        params=network.params,
     )

@@ -29,8 +29,8 @@ def standardized(values: Sequence[float | None], error: float = 0.0) -> NDArray[
     if np.isfinite(known).sum() < 2 or not (variance := float(np.nanvar(known, ddof=1))):
         return np.zeros(len(known))
     reliable = max(1 - error * error / variance, 0.0)
-    found: NDArray[np.float64] = reliable * (known - np.nanmean(known)) / np.sqrt(variance)
-    return np.where(np.isnan(found), np.nanmin(found), found)
+    deviations: NDArray[np.float64] = reliable * (known - np.nanmean(known)) / np.sqrt(variance)
+    return np.where(np.isnan(deviations), np.nanmin(deviations), deviations)
 
 
 def combined(

@@ -43,12 +43,12 @@ def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> s
         mean = difference.mean().item()
         better = (one, other) if mean > 0 else (other, one)
         tested.append((2 * float(norm.sf(abs(mean) / error)), better))
-    found = set[tuple[int, int]]()
+    pairs = set[tuple[int, int]]()
     for at, (p, pair) in enumerate(sorted(tested)):
         if p > LEVEL / (len(tested) - at):
             break
-        found.add(pair)
-    return found
+        pairs.add(pair)
+    return pairs
 
 
 def level(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> tuple[list[float], list[bool]]:

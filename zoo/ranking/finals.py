@@ -72,14 +72,14 @@ def finals(work: Work, finalists: Sequence[Ranked]) -> Finals | None:
     if len(digests) < 2 or (known and known.complete) or work.over():
         return known
     try:
-        found = _run(work, finalists)
+        result = _run(work, finalists)
     except KeyboardInterrupt:  # before any run began
         work.ended = "interrupted"
         return known
-    if known and known.trained > found.trained:
+    if known and known.trained > result.trained:
         return known  # it rests on more
-    keep(paths[0], found)
-    return found
+    keep(paths[0], result)
+    return result
 
 
 def _run(work: Work, rows: Sequence[Ranked]) -> Finals:
@@ -121,8 +121,8 @@ def _finalist(work: Work, row: Ranked) -> _Finalist:
     assert row.measured
     prepared = work.bench.prepare(row.manifest, row.name, work.recipe.strategy)
     best_single, (_, held_out) = row.measured.depth, judged_on(prepared.dataset)
-    found = candidates_of(prepared, best_single, speed_of(prepared), held_out, TRIED)
-    candidates = [replace(x, name=_of(row.name, x.name), network=row.name) for x in found]
+    every = candidates_of(prepared, best_single, speed_of(prepared), held_out, TRIED)
+    candidates = [replace(x, name=_of(row.name, x.name), network=row.name) for x in every]
     return _Finalist(row.name, prepared, best_single, candidates)
 
 

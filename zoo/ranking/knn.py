@@ -43,7 +43,7 @@ def neighbors_know(
     near, which = similarity.topk(min(NEIGHBORS, len(targets) - 1), dim=1)
     weights = (near / TEMPERATURE).softmax(dim=1).nan_to_num()  # all may be of its own group
     votes = one_hot(targets).float() if task == "classification" else targets.float()
-    said = (weights[:, :, None] * votes[which]).sum(dim=1)
+    predicted = (weights[:, :, None] * votes[which]).sum(dim=1)
     if task == "multi-label":
-        said -= 0.5  # `goodness` takes logits
-    return goodness(said, targets, task).mean().item()
+        predicted -= 0.5  # `goodness` takes logits
+    return goodness(predicted, targets, task).mean().item()

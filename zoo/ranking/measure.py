@@ -105,7 +105,7 @@ def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureSc
     reading = read(replace(prepared, dataset=judges.dataset), batch_size)
     rows = torch.arange(len(reading.samples))
     by_depth, together = features_of(reading, rows, judges.targets, task, judges.groups)
-    depths, said = probe_depths(by_depth, together, recipe.seed, prepared.progress)
+    depths, held_out = probe_depths(by_depth, together, recipe.seed, prepared.progress)
     all_of_them, targets = depths[TOGETHER], judges.targets
     last = by_depth[HEAD].double().numpy()
     return FeatureScores(
@@ -115,7 +115,7 @@ def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureSc
         score=float(all_of_them.score),
         low=float(all_of_them.low),
         high=float(all_of_them.high),
-        error=error_of_mean(said.scores, independent(said.scores, judges.groups)),
+        error=error_of_mean(held_out.scores, independent(held_out.scores, judges.groups)),
         depth=depths.best_single,
         depth_score=depths[depths.best_single].score,
         last_score=depths[HEAD].score,
@@ -126,7 +126,7 @@ def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureSc
         gmacs=None if macs is None else macs / 1e9,
         device=str(prepared.device),
         seconds=time.monotonic() - begun,
-        scores=tuple(said.scores.tolist()),
+        scores=tuple(held_out.scores.tolist()),
     )
 
 

@@ -95,19 +95,19 @@ def kept(path: Path, kind: type[Kind]) -> Kind | None:
         return None
 
 
-def keep(path: Path, found: Result) -> None:
+def keep(path: Path, result: Result) -> None:
     """Keep what was found; where it cannot be written, it is computed again the next time."""
     with suppress(OSError, ZooError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, [msgspec.json.encode(found)])
+        write_whole(path, [msgspec.json.encode(result)])
 
 
 def kept_in(folder: Path) -> Iterator[FeatureScores]:
     """The measurements that were kept, newest first; of very many the newest."""
     files = (folder / FOLDER).glob("*.json")
     for path in nlargest(KEPT_RANKINGS, files, key=_changed):
-        if found := kept(path, FeatureScores):
-            yield found
+        if scores := kept(path, FeatureScores):
+            yield scores
 
 
 def _changed(path: Path) -> float:

@@ -31,7 +31,7 @@ def past_figures(
 
     ``folders`` are where measurements are kept (`zoo.ranking.measured`).
     """
-    found = [
+    figures = [
         figure
         for network in networks
         for child in workspace.registry.children(network)[-MOST:]
@@ -41,12 +41,12 @@ def past_figures(
         if past.data_digest != data_digest:
             size = "x".join(map(str, past.image_size))
             what = f"{past.kind} {past.measure} at {size}"
-            found.append(Figure(past.manifest, past.data_digest, what, past.score))
+            figures.append(Figure(past.manifest, past.data_digest, what, past.score))
     for kept in (each for folder in folders for each in kept_in(folder)):
         if kept.data_digest != data_digest:
             what = f"probes at {kept.image_size}"
-            found.append(Figure(kept.manifest, kept.data_digest, what, kept.score))
-    return found
+            figures.append(Figure(kept.manifest, kept.data_digest, what, kept.score))
+    return figures
 
 
 def _of_fine_tune(

@@ -91,10 +91,12 @@ def priors(
     """
     if results is not None:
         return _of_results(networks, results)
-    of_history = {name: found for name, found in effects(history).items() if found[1] >= LEAST_SETS}
-    found = [_first(of_history, each.networks) for each in networks]
-    if _enough(found):
-        return [_effect("history", each) for each in found]
+    of_history = {
+        name: effect for name, effect in effects(history).items() if effect[1] >= LEAST_SETS
+    }
+    estimates = [_first(of_history, each.networks) for each in networks]
+    if _enough(estimates):
+        return [_effect("history", each) for each in estimates]
     if _enough(published := [each.top1 for each in networks]):
         return [Prior(kind="published", value=value, data_sets=1) for value in published]
     return [Prior(kind="size", value=each.params, data_sets=0) for each in networks]
@@ -107,8 +109,8 @@ def _enough(values: Sequence[object | None]) -> bool:
 
 def _of_results(networks: Sequence[NetworkFacts], figures: Sequence[Figure]) -> list[Prior]:
     of = effects(figures)
-    found = [_first(of, _names(each)) for each in networks]
-    if not any(found):
+    estimates = [_first(of, _names(each)) for each in networks]
+    if not any(estimates):
         known = ", ".join(sorted(of)[:4]) or "none that share a data set with another"
         raise InvalidOption(
             f"the results have none of the {len(networks)} networks, such as "
@@ -116,7 +118,7 @@ def _of_results(networks: Sequence[NetworkFacts], figures: Sequence[Figure]) -> 
             hint="a network is called there what zoo calls it, with or without what is before the "
             "slash, or by its architecture",
         )
-    return [_effect("results", each) for each in found]
+    return [_effect("results", each) for each in estimates]
 
 
 def _names(known: NetworkFacts) -> tuple[str, str, str]:
@@ -127,8 +129,8 @@ def _first(of: Mapping[str, tuple[float, int]], names: Iterable[str]) -> tuple[f
     return next((of[name] for name in names if name in of), None)
 
 
-def _effect(kind: Kind, found: tuple[float, int] | None) -> Prior:
-    value, number = found or (None, 0)
+def _effect(kind: Kind, effect: tuple[float, int] | None) -> Prior:
+    value, number = effect or (None, 0)
     return Prior(kind=kind, value=value, data_sets=number)
 
 

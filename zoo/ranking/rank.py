@@ -119,9 +119,11 @@ def _of_priors(workspace: Workspace, recipe: Recipe, asked: RankOptions, seconds
     return ranking
 
 
-def _unmeasured(found: SearchResult, prior: Prior, state: State) -> Ranked:
-    manifest = found.manifest if found.pulled else None
-    return Ranked(name=found.name, manifest=manifest, state=state, prior=prior, params=found.params)
+def _unmeasured(network: SearchResult, prior: Prior, state: State) -> Ranked:
+    manifest = network.manifest if network.pulled else None
+    return Ranked(
+        name=network.name, manifest=manifest, state=state, prior=prior, params=network.params
+    )
 
 
 def _before(work: Work) -> list[Prior]:
@@ -147,8 +149,8 @@ def _by_prior(
 def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
     """Each network as far as it was come to; what is kept from before costs nothing."""
     turns = _by_prior(work.asked.networks, before)
-    rows = [_unmeasured(found, prior, "not here") for found, prior in turns]
-    waiting = iter(enumerate(found for found, _ in turns))
+    rows = [_unmeasured(network, prior, "not here") for network, prior in turns]
+    waiting = iter(enumerate(network for network, _ in turns))
     while True:
         try:
             for (at, row, path), result in work.executor.run(_to_measure(work, rows, waiting)):
@@ -170,11 +172,11 @@ def _to_measure(
     kept; the others are put into ``rows`` as they are.
     """
     bench = replace(work.bench, device=work.executor.device, progress=work.executor.progress)
-    for at, found in waiting:
+    for at, network in waiting:
         if rows[at].manifest:
             rows[at] = replace(rows[at], state="not reached")
         with _failing(work, rows, at):
-            row = _one(work, found, rows[at])
+            row = _one(work, network, rows[at])
             if row.state != "not reached" or not row.manifest or work.over():
                 rows[at] = row
                 continue
@@ -192,11 +194,11 @@ def _failing(work: Work, rows: list[Ranked], at: int) -> Iterator[None]:
         work.progress.say(f"{rows[at].name}: {error}")
 
 
-def _one(work: Work, found: SearchResult, row: Ranked) -> Ranked:
+def _one(work: Work, network: SearchResult, row: Ranked) -> Ranked:
     """One network, pulled if need be, and what is known of it: it is ``not reached`` if that is not
     enough.
     """
-    digest = row.manifest or _brought(work, found)
+    digest = row.manifest or _brought(work, network)
     if digest is None:
         return row
     manifest = work.workspace.store.manifest(digest)
@@ -206,11 +208,11 @@ def _one(work: Work, found: SearchResult, row: Ranked) -> Ranked:
     if number := seen(work.workspace, digest, dataset, work.runs):
         why = f"it was trained on {number:,} of these {plural(images, 'image')}"
         return replace(row, state="knows the labels", why=why)
-    if twin := _standing_for(work, found.name):
+    if twin := _standing_for(work, network.name):
         why = f"{twin} stands for it"
         return replace(row, state="same backbone", why=why, same_backbone=(twin,))
-    if first := work.asked.same_run.get(found.name):
-        why = f"{first} stands for it; by itself: --among {quote(found.name)}"
+    if first := work.asked.same_run.get(network.name):
+        why = f"{first} stands for it; by itself: --among {quote(network.name)}"
         return replace(row, state="same run", why=why)
     known = (kept(path, FeatureScores) for path in work.paths(digest))
     measured = next((each for each in known if each and len(each.scores) == images), None)
@@ -239,15 +241,15 @@ def _with_twins(rows: Sequence[Ranked]) -> list[Ranked]:
     ]
 
 
-def _brought(work: Work, found: SearchResult) -> Digest | None:
+def _brought(work: Work, network: SearchResult) -> Digest | None:
     """What is not here, pulled if that was asked for and there is time."""
     if not work.asked.pulls or work.pulled >= MOST_PULLED:
         return None
     if work.over():
         return None
     work.pulled += 1
-    remote = found.remotes[0] if found.remotes else None
-    return pull(work.workspace, found.name, remote=remote, progress=work.progress).manifest
+    remote = network.remotes[0] if network.remotes else None
+    return pull(work.workspace, network.name, remote=remote, progress=work.progress).manifest
 
 
 def _measure(

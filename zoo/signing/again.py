@@ -21,12 +21,12 @@ HASHES = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 """By the size of a key, as the library has them."""
 
 
-def is_by(earlier: bytes, made: bytes, key: Path, password: str) -> bool:
+def is_by(earlier: bytes, bundle: bytes, key: Path, password: str) -> bool:
     """Whether an ``earlier`` signature was made with the private ``key`` and the certificates, if
-    any, that one was ``made`` with just now: what it says of itself, anybody can write.
+    any, that ``bundle`` was made with just now: what it says of itself, anybody can write.
     """
     try:
-        if read_material(made) != read_material(earlier):
+        if read_material(bundle) != read_material(earlier):
             return False
         envelope = _envelope(earlier)
         kind, payload = envelope["payloadType"].encode(), b64decode(envelope["payload"])
@@ -42,12 +42,12 @@ def is_by(earlier: bytes, made: bytes, key: Path, password: str) -> bool:
     return True
 
 
-def says_same(made: bytes, earlier: bytes) -> bool:
+def says_same(bundle: bytes, earlier: bytes) -> bool:
     """Whether two signatures, whose outsides were read, are of the same. Their bytes differ: the
     library writes the keys of an object in another order in each process.
     """
     try:
-        one, other = _envelope(made), _envelope(earlier)
+        one, other = _envelope(bundle), _envelope(earlier)
         kinds = one["payloadType"] == other["payloadType"]
         return kinds and _statement(one) == _statement(other)
     except (*MALFORMED, LookupError):

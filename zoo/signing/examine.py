@@ -70,11 +70,11 @@ def _by_certificate(
     """As `_by_key`; the first authority that the certificate leads to counts."""
     if claim.problem:
         return "", claim.problem
-    told = NO_AUTHORITY
+    reason = NO_AUTHORITY
     for signer in (each for each in signers if each.kind == "authority"):
         roots = x509.load_pem_x509_certificates(signer.pem.encode())
         if ended := why_not_now(roots):
-            told = f"{NO_AUTHORITY}: {ended}"
+            reason = f"{NO_AUTHORITY}: {ended}"
             continue
         (folder / "roots.pem").write_text(signer.pem)
         config = verifying.Config().use_certificate_verifier(
@@ -83,7 +83,7 @@ def _by_certificate(
         problem = _problem(config, signed, folder)
         if problem != NO_AUTHORITY:
             return signer.name, problem
-    return "", told
+    return "", reason
 
 
 def _problem(config: verifying.Config, signed: Signed, folder: Path) -> str:

@@ -95,17 +95,17 @@ def _check_secret(key: Path) -> None:
     """
     status = key.stat()
     if status.st_uid == os.getuid() and status.st_mode & 0o077:
-        said = "others can read this key, and sign in your name"
-        raise Forbidden(key, said, f"chmod 600 {quote(str(key))}")
+        problem = "others can read this key, and sign in your name"
+        raise Forbidden(key, problem, f"chmod 600 {quote(str(key))}")
 
 
 def _unusable(key: Path, error: Exception) -> InvalidOption:
-    said = (str(error).splitlines() or [""])[0]
-    if "not given but private key is encrypted" in said:
+    reason = (str(error).splitlines() or [""])[0]
+    if "not given but private key is encrypted" in reason:
         return InvalidOption(f"{key} has a password", hint="have it asked for: --ask-password")
     if isinstance(error, AttributeError):  # a key of another kind has no curve
-        said = "it is on none of the curves P-256, P-384, P-521"
-    return InvalidOption(f"{key} cannot sign: {said:.200}", hint=MAKE)
+        reason = "it is on none of the curves P-256, P-384, P-521"
+    return InvalidOption(f"{key} cannot sign: {reason:.200}", hint=MAKE)
 
 
 def read_signer(name: str, file: Path) -> Signer:

@@ -50,12 +50,12 @@ class Signers:
         of the longest pattern that it matches, with its tag or without. Raises as `all` does.
         """
         names = ref.path, f"{ref.path}:{ref.tag}"
-        found = {
+        matches = {
             pattern: policy
             for pattern, policy in self.all().policies.items()
             if any(fnmatchcase(name, pattern) for name in names)
         }
-        return found[max(found, key=len)] if found else "off"
+        return matches[max(matches, key=len)] if matches else "off"
 
     def add(self, signer: Signer) -> None:
         """Trust somebody. Raises as `all` does.
@@ -70,8 +70,8 @@ class Signers:
             if known.get(signer.name, signer) != signer:
                 hint = f"take that one away first: zoo signers remove {signer.name}"
                 raise Conflict(f"{signer.name} is another signer", hint=hint)
-            said = {"kind": signer.kind, "by": signer.by, "pem": signer.pem}
-            kept.setdefault("signers", {})[signer.name] = said
+            entry = {"kind": signer.kind, "by": signer.by, "pem": signer.pem}
+            kept.setdefault("signers", {})[signer.name] = entry
 
     def remove(self, name: str) -> None:
         """Trust somebody no more. Raises as `all` does.

@@ -81,8 +81,8 @@ class CachedBackend:
         """See `Backend.stat`."""
         if key.startswith(ALL):
             return self._names.stat(key)
-        if found := self._seen(key):
-            return found
+        if known := self._seen(key):
+            return known
         began, stored = time.monotonic(), self.shared.stat(key)
         if stored:
             self._see(began, [stored])
@@ -90,26 +90,26 @@ class CachedBackend:
 
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `SupportsBatches.present`."""
-        found = {key: stored for key in keys if (stored := self._seen(key))}
+        files = {key: stored for key in keys if (stored := self._seen(key))}
         names = [key for key in keys if key.startswith(ALL)]
-        found |= {key: stored for key in names if (stored := self._names.stat(key))}
-        left = [key for key in keys if key not in found and not key.startswith(ALL)]
+        files |= {key: stored for key in names if (stored := self._names.stat(key))}
+        left = [key for key in keys if key not in files and not key.startswith(ALL)]
         if left:
             began, there = time.monotonic(), present(self.shared, left)
             self._see(began, there.values())
-            found |= there
-        return found
+            files |= there
+        return files
 
     def _seen(self, key: str) -> StoredFile | None:
         asked, stored = self._there.get(key, (-1.0, None))
         return stored if asked >= self._names.since() else None
 
-    def _see(self, began: float, found: Iterable[StoredFile]) -> None:
+    def _see(self, began: float, files: Iterable[StoredFile]) -> None:
         """Note what is there: what has a digest as its name stays until a prune."""
         if len(self._there) >= ROOM:
             self._there.clear()
         self._there.update(
-            {each.name: (began, each) for each in found if each.name.startswith(CONTENT)}
+            {each.name: (began, each) for each in files if each.name.startswith(CONTENT)}
         )
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -152,8 +152,8 @@ class CachedBackend:
                 file.write(piece)
             file.flush()
             if digest and hasher.hexdigest() != digest:
-                found = f"blake3:{hasher.hexdigest()}"
-                raise Corrupt(f"{self.shared}/{key}", f"blake3:{digest}", found)
+                actual = f"blake3:{hasher.hexdigest()}"
+                raise Corrupt(f"{self.shared}/{key}", f"blake3:{digest}", actual)
             self._kept.take(name, key, file)
             file.seek(0)  # which the copy shares
             return fdopen(dup(file.fileno()), "rb")

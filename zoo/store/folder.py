@@ -85,12 +85,12 @@ class FolderBackend:
         for key in keys:
             folder, _, name = key.rpartition("/")
             folders[folder].append(name)
-        found = (
+        statuses = (
             (f"{folder}/{name}", status)
             for folder, names in folders.items()
             for name, status in self.disk.holds(folder, names).items()
         )
-        return {key: _stored(key, status) for key, status in found}
+        return {key: _stored(key, status) for key, status in statuses}
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, in pieces of at most 256 KiB.

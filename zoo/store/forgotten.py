@@ -64,8 +64,10 @@ def forgotten(store: Store, digests: Collection[Digest]) -> tuple[Forgotten, ...
             if digest in left:
                 left[digest].append((entry, ref))
     read = map_each(store, partial(read_one, partial(read_document, store)), left)
-    found = [_described(*of, manifest) for of, manifest in zip(left.items(), read, strict=True)]
-    return tuple(sorted(found, key=lambda each: each.at, reverse=True))
+    checkpoints = [
+        _described(*of, manifest) for of, manifest in zip(left.items(), read, strict=True)
+    ]
+    return tuple(sorted(checkpoints, key=lambda each: each.at, reverse=True))
 
 
 def _left(entries: Iterable[RefEntry]) -> Iterator[tuple[Digest, RefEntry]]:

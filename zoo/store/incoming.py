@@ -142,8 +142,8 @@ class _Source:
         if self._rest or any(len(piece) for piece in self._pieces):
             raise self._wrong("more")
 
-    def _wrong(self, found: object) -> Corrupt:
-        return Corrupt(str(NAME), f"{self._size} bytes", f"{found}")
+    def _wrong(self, actual: object) -> Corrupt:
+        return Corrupt(str(NAME), f"{self._size} bytes", f"{actual}")
 
 
 class _Staging:

@@ -114,16 +114,16 @@ class DiskCache:
 
     def _make_room(self, size: int) -> int:
         """Delete what was used longest ago, so that there is room for some bytes; those left."""
-        found, long_ago = list[tuple[float, int, str]](), time.time() - LEFT_SECONDS
+        files, long_ago = list[tuple[float, int, str]](), time.time() - LEFT_SECONDS
         for folder in (*FOLDERS, STAGING):
             for name, status in self._disk.walk(folder):
                 if NAMED.fullmatch(name) or SENT.fullmatch(name):
-                    found.append((status.st_atime, status.st_size, name))
+                    files.append((status.st_atime, status.st_size, name))
                 elif status.st_mtime < long_ago:
                     self._disk.remove(name)
-        used = sum(bytes_ for _, bytes_, _ in found)
+        used = sum(bytes_ for _, bytes_, _ in files)
         if used + size > self._room:
-            for _, bytes_, name in sorted(found):
+            for _, bytes_, name in sorted(files):
                 if used <= max(0, int(LOW * self._room) - size):
                     break
                 self.forget(name)

@@ -99,11 +99,11 @@ def watched(
         tell()
 
 
-def keep_not_finite(file: JsonFile, found: Mapping[Digest, str]) -> None:
+def keep_not_finite(file: JsonFile, texts: Mapping[Digest, str]) -> None:
     """Keep what was found of all checkpoints, in the place of what was before, so that nobody has
     to read the weights again to tell. Who may only read the zoo has been told, and keeps nothing.
     """
-    kept = dict(sorted((str(digest), text) for digest, text in found.items())[:MOST_KEPT])
+    kept = dict(sorted((str(digest), text) for digest, text in texts.items())[:MOST_KEPT])
     with suppress(ZooError):
         if file.read() != kept:
             with file.change() as content:
@@ -111,11 +111,11 @@ def keep_not_finite(file: JsonFile, found: Mapping[Digest, str]) -> None:
                 content.update(kept)
 
 
-def note_not_finite(file: JsonFile, digest: Digest, found: str) -> None:
+def note_not_finite(file: JsonFile, digest: Digest, text: str) -> None:
     """Keep what was found of one checkpoint beside what is kept of others."""
     with suppress(ZooError), file.change() as content:
         if len(content) < MOST_KEPT:
-            content[str(digest)] = found
+            content[str(digest)] = text
 
 
 def known_not_finite(file: JsonFile, digest: Digest) -> str:

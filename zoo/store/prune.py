@@ -379,7 +379,7 @@ def _needs(
     further = {*manifests}
     while further:
         named = list(map_each(store, partial(_named, store), further))
-        objects.update(*(found for found, _, _ in named))
+        objects.update(*(needed for needed, _, _ in named))
         unread += [problem for _, _, problem in named if problem]
         further = {each for _, each, _ in named if each} - manifests - gone
         manifests |= further

@@ -58,10 +58,10 @@ class Refs:
             Forbidden: A folder of names cannot be listed.
             NotAFile: Something else, such as a link, is in the place of one.
         """
-        found, unlisted = self.readable_refs()
+        refs, unlisted = self.readable_refs()
         for error in unlisted.values():
             raise error
-        yield from found
+        yield from refs
 
     def readable_refs(self) -> tuple[list[Reference], dict[str, ZooError]]:
         """All names that can be listed, sorted, and the folders, such as ``team`` or
@@ -73,13 +73,13 @@ class Refs:
 
     def newest_numbers(self) -> dict[Reference, int]:
         """The number of the newest entry of each name, by one look at all that is listed."""
-        found: dict[Reference, int] = {}
+        numbers: dict[Reference, int] = {}
         for file in self.backend.list(ROOT):
             _, *parts, last = file.name.split("/")
             match = NUMBERED.fullmatch(last)
             if match and len(parts) == 3 and (ref := _reference(*parts)):
-                found[ref] = max(int(match[1]), found.get(ref, 0))
-        return found
+                numbers[ref] = max(int(match[1]), numbers.get(ref, 0))
+        return numbers
 
     def _walked(self, backend: SupportsPermissions) -> tuple[list[Reference], dict[str, ZooError]]:
         refs: list[Reference] = []
@@ -115,20 +115,20 @@ class Refs:
         """The newest entries of all names, or why one cannot be read; None where the place cannot
         be asked for them in one go.
         """
-        told = newest(self.backend)
-        if told is None:
+        listing = newest(self.backend)
+        if listing is None:
             return None
-        found: dict[Reference, RefEntry | ZooError] = {}
-        for key, data in told.items():
+        entries: dict[Reference, RefEntry | ZooError] = {}
+        for key, data in listing.items():
             _, *parts, last = key.split("/")
             match = NUMBERED.fullmatch(last)
             if match and len(parts) == 3 and (ref := _reference(*parts)):
                 try:
                     with self._explained(key):
-                        found[ref] = RefEntry.from_bytes(data, int(match[1]))
+                        entries[ref] = RefEntry.from_bytes(data, int(match[1]))
                 except ZooError as error:
-                    found[ref] = error
-        return dict(sorted(found.items()))
+                    entries[ref] = error
+        return dict(sorted(entries.items()))
 
     def newest_number(self, ref: Reference) -> int:
         """The number of the newest entry of ``ref``; 0 if there is none."""

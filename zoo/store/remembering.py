@@ -34,9 +34,9 @@ class Remembering:
 
     def learn(self, keys: Collection[str], name: str) -> set[str]:
         """Ask for many keys in one go, before an upload to a name; those under which nothing is."""
-        found = present_to(self.backend, name, keys)
-        self._known |= {key: found.get(key) for key in keys}
-        return {key for key in keys if key not in found}
+        files = present_to(self.backend, name, keys)
+        self._known |= {key: files.get(key) for key in keys}
+        return {key for key in keys if key not in files}
 
     def rule_out(self, keys: Collection[str]) -> None:
         """Take it that nothing is under these keys."""
@@ -49,9 +49,9 @@ class Remembering:
     def present(self, keys: Collection[str]) -> Mapping[str, StoredFile]:
         """See `SupportsBatches.present`."""
         known = {key: self._known[key] for key in keys if key in self._known}
-        found = {key: stored for key, stored in known.items() if stored}
+        files = {key: stored for key, stored in known.items() if stored}
         left = [key for key in keys if key not in known]
-        return {**found, **present(self.backend, left)} if left else found
+        return {**files, **present(self.backend, left)} if left else files
 
     def folders(self, folder: str) -> Collection[str]:
         """See `SupportsBatches.folders`."""

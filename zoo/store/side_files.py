@@ -75,14 +75,14 @@ class SideFiles(Generic[Figures]):
 
     def of(self, disk: Disk, manifest: Digest) -> list[Figures]:
         """All of a checkpoint, newest first; one that cannot be read is told."""
-        found = []
+        figures = []
         for file in self._files(disk, manifest.hex):
             one = read_one(partial(self._read, disk), file)
             if isinstance(one, Exception):
                 LOG.warning("%s is left out: %s", file, one)
             elif one:
-                found.append(one)
-        return sorted(found, key=lambda each: each.at, reverse=True)
+                figures.append(one)
+        return sorted(figures, key=lambda each: each.at, reverse=True)
 
     def unread(self, disk: Disk) -> Iterator[tuple[str, str]]:
         """The files that cannot be read, each with the reason."""

@@ -67,8 +67,8 @@ class StoredSignature:
             FileNotFoundError: It is gone.
         """
         data = read_small(store.backend, self.key, SIGNATURE_BYTES)
-        if (found := Digest("blake3", blake3(data).hexdigest())) != self.digest:
-            raise Corrupt(f"signature {self.key}", str(self.digest), str(found))
+        if (actual := Digest("blake3", blake3(data).hexdigest())) != self.digest:
+            raise Corrupt(f"signature {self.key}", str(self.digest), str(actual))
         return data
 
 
@@ -95,10 +95,10 @@ def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[Stored
         with suppress(Unsupported):  # a server of before it listed them
             files += islice(store.backend.list(f"{folder_of(manifest)}{path}/"), LISTED)
     each = (kept for file in files if (kept := kept_at(file)) and kept.manifest == manifest)
-    found: dict[Digest, StoredSignature] = {}
+    signatures: dict[Digest, StoredSignature] = {}
     for kept in sorted(each, key=lambda kept: (kept.path != path, kept.digest, kept.path)):
-        found.setdefault(kept.digest, kept)
-    return [*found.values()][:SIGNATURES]
+        signatures.setdefault(kept.digest, kept)
+    return [*signatures.values()][:SIGNATURES]
 
 
 def signatures_under(store: Store, manifest: Digest, path: str) -> set[Digest]:

@@ -176,18 +176,18 @@ class _Checks:
                 document = document_of(decode_manifest(self._store, digest))
         except (ZooError, OSError) as error:
             return _problem(error, digest), [], read
-        found = SOUND
+        verdict = SOUND
         for part in files_of(document):
             key = key_of(part)
             if key not in self._proven:  # two at once do no harm
                 self._proven[key] = self._prove(part, read)
-            found = self._proven[key] or found
+            verdict = self._proven[key] or verdict
         if isinstance(document, Snapshot) and document.checkpoint:
             self.checkpoints[digest] = document.checkpoint
         odd = [name for part in files_of(document) for name in self._odd.get(key_of(part), ())]
         if odd and digest not in self.checkpoints:  # else the checkpoint tells
             self.odd[digest] = tuple(odd)
-        return found, list(document.objects()), read
+        return verdict, list(document.objects()), read
 
     def _prove(self, file: CheckpointFile, read: dict[File, _Found]) -> _Found | None:
         """Whether the objects make the file, unless something is wrong with them already."""
@@ -258,9 +258,9 @@ def verify(
     checks = _Checks(store, listed)
     sizes = checks.sizes
     with progress("verifying", sum(sizes.values()), "B") as task:
-        for file, found in checks.all():
+        for file, verdict in checks.all():
             if file in sizes and file not in checks.found:
-                checks.found[file] = found
+                checks.found[file] = verdict
                 task.advance(sizes[file])
     for snapshot, checkpoint in checks.checkpoints.items():
         if snapshot in names and checkpoint not in gone:
@@ -332,8 +332,8 @@ def _signatures(store: Store) -> Iterator[Damage]:
     except Unsupported:  # a server of before there were any
         return
     problems = {folder: str(error) for folder, error in unlisted.items()}
-    for file, found in zip(files, map_each(store, partial(_unread, store), files), strict=True):
-        problems |= {file.name: found} if found else {}
+    for file, reason in zip(files, map_each(store, partial(_unread, store), files), strict=True):
+        problems |= {file.name: reason} if reason else {}
     for name, problem in problems.items():
         yield Damage(kind="signature", name=name, problem=f"{problem}; delete it, and sign again")
 
@@ -342,8 +342,8 @@ def _unread(store: Store, file: StoredFile) -> str:
     """What is wrong with a signature, if anything."""
     if (kept := kept_at(file)) is None:
         return "does not belong in a store"
-    found = read_one(kept.read, store)
-    return str(found) if isinstance(found, Exception) else ""
+    problem = read_one(kept.read, store)
+    return str(problem) if isinstance(problem, Exception) else ""
 
 
 def _lost(
@@ -435,7 +435,7 @@ def _lacking(listed: Mapping[Kind, Listing], users: _Users) -> tuple[list[File],
     return list(left), hidden
 
 
-def _damages(found: Mapping[File, _Found], users: _Users) -> list[Damage]:
+def _damages(verdicts: Mapping[File, _Found], users: _Users) -> list[Damage]:
     """Each problem, with all who need what has it."""
     return [
         Damage(
@@ -446,6 +446,6 @@ def _damages(found: Mapping[File, _Found], users: _Users) -> list[Damage]:
             mendable=what.mendable,
             newer=what.newer,
         )
-        for (kind, digest), what in found.items()
+        for (kind, digest), what in verdicts.items()
         if what.problem
     ]

@@ -197,8 +197,8 @@ class BackendSuite:
         absent = ["objects/ab/x", *(f"objects/ef/{number}" for number in range(20))]
         if isinstance(backend, SupportsBatches):
             assert backend.at_once >= 1
-            found = backend.present([*names, *absent])
-            assert {name: file.bytes for name, file in found.items()} == dict.fromkeys(
+            present = backend.present([*names, *absent])
+            assert {name: file.bytes for name, file in present.items()} == dict.fromkeys(
                 names, len(BODY)
             )
             assert not backend.present([])
@@ -271,12 +271,12 @@ class StoreSuite:
         assert store.write("objects", digest, [body]) is False
         assert read(store, digest) == body
 
-    @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
-    def test_wrong_bytes_are_refused(self, store: Store, found: bytes) -> None:
+    @pytest.mark.parametrize("wrong", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
+    def test_wrong_bytes_are_refused(self, store: Store, wrong: bytes) -> None:
         """Truncated, lengthened, none or flipped: nothing is kept, the right ones still can be."""
         digest = digest_of(BODY)
         with pytest.raises(Corrupt):
-            store.write("objects", digest, [found])
+            store.write("objects", digest, [wrong])
         assert store.missing("objects", [digest]) == {digest}
         assert store.write("objects", digest, [BODY]) is True
 
@@ -361,17 +361,17 @@ class StoreSuite:
         for number, ref in enumerate(refs):
             assert store.read_ref(ref) == entry(1, bytes([number]))
 
-    @pytest.mark.parametrize("found", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
+    @pytest.mark.parametrize("wrong", [BODY[:-1], BODY + b"\0", b"", b"\1" + BODY[1:]])
     @pytest.mark.parametrize("kind", ["objects", "manifests"])
-    def test_damage_is_noticed_and_replaced(self, store: Store, kind: Kind, found: bytes) -> None:
+    def test_damage_is_noticed_and_replaced(self, store: Store, kind: Kind, wrong: bytes) -> None:
         """Truncated, lengthened, none or flipped; wrong bytes do not take their place."""
         digest = store.put(kind, BODY)
         assert store.is_sound(kind, digest)
-        store.backend.put(name_of(kind, digest), [found])
+        store.backend.put(name_of(kind, digest), [wrong])
         assert not store.is_sound(kind, digest)
         with pytest.raises(Corrupt):
             store.replace(kind, digest, [b"wrong"])
-        assert read(store, digest, kind=kind) == found
+        assert read(store, digest, kind=kind) == wrong
         store.replace(kind, digest, [BODY[:9], BODY[9:]])
         assert store.is_sound(kind, digest)
 

@@ -72,9 +72,9 @@ class TrackerSuite:
         _tell(tracker(), run, 0, {1: 0.5, 2: 0.25, 3: 4.0}, {"status": status, "error": "full"})
         _tell(tracker(), run, 2, {3: 0.125, 4: 0.0625}, DONE)
         if curve:
-            found = dict(curve(run["id"], "step/loss"))
-            assert sorted(found) == [1, 2, 3, 4]
-            assert (found[1], found[2], found[4]) == (0.5, 0.25, 0.0625)
+            losses = dict(curve(run["id"], "step/loss"))
+            assert sorted(losses) == [1, 2, 3, 4]
+            assert (losses[1], losses[2], losses[4]) == (0.5, 0.25, 0.0625)
 
     def test_runs_are_told_apart(
         self, tracker: Callable[[], Tracker], curve: Curve | None, here: Path

@@ -80,10 +80,10 @@ def fetch(workspace: Workspace, name: str, *, progress: Progress = silent) -> Fe
         Unavailable: It does not answer; what was known of it stays.
     """
     asked, named = name, workspace.remotes.all()
-    if (found := workspace.remotes.name_of(asked, named)) is None and is_word(asked):
+    if (known := workspace.remotes.name_of(asked, named)) is None and is_word(asked):
         hint = "zoo remote lists them; a name for another one: zoo remote add NAME LOCATION"
         raise UnknownName("remote", asked, sorted(named), hint)
-    name = found or location_of(asked)
+    name = known or location_of(asked)
     remote, registry = workspace.remotes.connect(name), workspace.registry
     newest, unlisted = _newest(remote, progress)
     entries = {ref: entry for ref, entry in newest.items() if isinstance(entry, RefEntry)}
@@ -150,14 +150,14 @@ def _index_all(
         progress("reading manifests", len(digests)) as task,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        for digest, found in zip(digests, pool.map(read, digests), strict=True):
-            inner = found[0] if isinstance(found, tuple) else digest
+        for digest, result in zip(digests, pool.map(read, digests), strict=True):
+            inner = result[0] if isinstance(result, tuple) else digest
             known = inner != digest and not workspace.registry.unknown([inner])
-            if problem := read_one(_index, found, workspace.registry):
+            if problem := read_one(_index, result, workspace.registry):
                 problems[digest] = str(problem)
-            elif not isinstance(found, Exception):
-                there[digest] = found[0] if found else None
-                fresh |= {found[0]} if found and not known else set()
+            elif not isinstance(result, Exception):
+                there[digest] = result[0] if result else None
+                fresh |= {result[0]} if result and not known else set()
             task.advance()
     return there, fresh, problems
 
@@ -171,12 +171,12 @@ def _read(remote: Store, near: Store, digest: Digest) -> tuple[Digest, Manifest]
     return None if inner is None else (inner, read_manifest(remote, inner, [near]))
 
 
-def _index(found: tuple[Digest, Manifest] | Exception | None, registry: Registry) -> None:
-    if isinstance(found, Exception):
-        raise found
-    if found is None:
+def _index(result: tuple[Digest, Manifest] | Exception | None, registry: Registry) -> None:
+    if isinstance(result, Exception):
+        raise result
+    if result is None:
         return
-    digest, manifest = found
+    digest, manifest = result
     check_numbers(manifest)
     registry.add_checkpoint(digest, manifest)
     registry.keep_keys(digest, object_keys(manifest), sampled=False)
@@ -209,14 +209,14 @@ def _newest(
     """The newest entry of every name that is not deleted, or why it cannot be read; and the folders
     of names that cannot be listed.
     """
-    told: Mapping[Reference, RefEntry | Exception | None] | None = remote.newest_entries()
+    entries: Mapping[Reference, RefEntry | Exception | None] | None = remote.newest_entries()
     unlisted: dict[str, ZooError] = {}
-    if told is None:
+    if entries is None:
         refs, unlisted = remote.readable_refs()
-        told = dict(_read_each(remote, refs, progress))
+        entries = dict(_read_each(remote, refs, progress))
     there = {
         ref: entry
-        for ref, entry in told.items()
+        for ref, entry in entries.items()
         if entry is not None and not (isinstance(entry, RefEntry) and entry.deleted)
     }
     return there, unlisted

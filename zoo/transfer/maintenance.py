@@ -84,8 +84,8 @@ def verify(
     if remote:
         return report
     workspace.index.catch_up()
-    told = {each.manifest: not_finite(each.tensors) for each in report.not_finite}
-    keep_not_finite(workspace.own(NOT_FINITE), told)
+    texts = {each.manifest: not_finite(each.tensors) for each in report.not_finite}
+    keep_not_finite(workspace.own(NOT_FINITE), texts)
     unread = tuple(
         Damage(kind=kind.word, name=name, problem=problem)
         for kind in KINDS

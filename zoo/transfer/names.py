@@ -87,11 +87,11 @@ def matching(
     store = workspace.remotes.connect(remote) if remote else workspace.store
     called = [ref for ref in store.readable_refs()[0] if fnmatchcase(str(ref), pattern)]
     newest = {ref: store.read_ref(ref) for ref in sorted(called)}
-    found = tuple(ref for ref, entry in newest.items() if entry and entry.deleted == gone)
-    if not found:
+    refs = tuple(ref for ref, entry in newest.items() if entry and entry.deleted == gone)
+    if not refs:
         what = "deleted checkpoint" if gone else "checkpoint"
         raise UnknownName(what, pattern, where=remote or "")
-    return found
+    return refs
 
 
 def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:

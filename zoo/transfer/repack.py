@@ -251,12 +251,12 @@ def _plan(store: Store, progress: Progress) -> _Work:
             task.advance()
             if base is None:
                 continue
-            found = tuple(_deltas(manifests[digest], manifests[base], contents, taken, bases))
-            estimate = _estimate(store, found, contents)
+            changes = tuple(_deltas(manifests[digest], manifests[base], contents, taken, bases))
+            estimate = _estimate(store, changes, contents)
             if estimate is None:
                 continue
-            taken |= {delta.object: delta.base for delta in found}
-            bases |= {delta.base for delta in found}
+            taken |= {delta.object: delta.base for delta in changes}
+            bases |= {delta.base for delta in changes}
             pairs.append(
                 Pair(
                     manifest=digest,
@@ -264,12 +264,12 @@ def _plan(store: Store, progress: Progress) -> _Work:
                     base=base,
                     base_names=names.get(base, ()),
                     distance=far,
-                    objects=len(found),
-                    bytes=sum(contents.stored(delta.object) for delta in found),
+                    objects=len(changes),
+                    bytes=sum(contents.stored(delta.object) for delta in changes),
                     estimate=estimate,
                 )
             )
-            deltas.append(found)
+            deltas.append(changes)
     return _Work(RepackPlan(pairs=tuple(pairs), unread=tuple(unread)), contents, tuple(deltas))
 
 
@@ -472,9 +472,9 @@ class _Coder:
     def _check(self, digest: Digest, data: memoryview) -> None:
         if digest in self._sound:
             return
-        found = blake3(data).hexdigest()
-        if found != digest.hex:
-            raise Corrupt(f"object {digest}", str(digest), f"blake3:{found}", str(self._store))
+        actual = blake3(data).hexdigest()
+        if actual != digest.hex:
+            raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}", str(self._store))
         self._sound.add(digest)
 
 

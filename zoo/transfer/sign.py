@@ -89,8 +89,8 @@ def remove_signature(workspace: Workspace, name: str, beginning: str) -> Signatu
     store, (_, manifest) = workspace.store, workspace.names.target(name)
     files = (kept_at(file) for file in store.backend.list(folder_of(manifest)))
     there = [kept for kept in files if kept and kept.manifest == manifest]
-    found = {kept.digest for kept in there if beginning and kept.digest.hex.startswith(beginning)}
-    if len(found) != 1:
+    matches = {kept.digest for kept in there if beginning and kept.digest.hex.startswith(beginning)}
+    if len(matches) != 1:
         raise UnknownName(
             "signature",
             beginning,
@@ -98,9 +98,9 @@ def remove_signature(workspace: Workspace, name: str, beginning: str) -> Signatu
             hint=f"zoo signatures {name} lists them",
         )
     for kept in there:
-        if kept.digest in found:
+        if kept.digest in matches:
             store.backend.delete(kept.key)
-    return Signature(manifest=manifest, digest=found.pop())
+    return Signature(manifest=manifest, digest=matches.pop())
 
 
 def signatures(

@@ -49,13 +49,13 @@ def examined(
     check_installed()
     from zoo.signing.examine import examine
 
-    signers, told = tuple(signers), set[Digest]()
+    signers, seen = tuple(signers), set[Digest]()
     signed: Signed | None = None
     for place in (store, *near):
         for kept in _listed(place, manifest, path):
-            if kept.digest in told:
+            if kept.digest in seen:
                 continue
-            told.add(kept.digest)
+            seen.add(kept.digest)
             at = kept.at.isoformat(timespec="seconds")
             try:
                 bundle = kept.read(place)

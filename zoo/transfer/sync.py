@@ -78,14 +78,14 @@ def push(
     before, manifest = moved_from(current, digest), manifest_if_any(workspace.store, digest)
     change = change_from(remote, before, manifest, [workspace.store])
     moved = _another(workspace, before, copied, remote)
-    told = replace(
+    report = replace(
         copied,
         moved_from=moved,
         change=change,
         deprecated=entry.deprecated,
         signatures=signatures,
     )
-    return ref, told
+    return ref, report
 
 
 def _check_push(
@@ -204,8 +204,8 @@ def pull(
     note_there(workspace, where, ref, entry, remote)
     change = change_from(store, before, manifest_if_any(store, entry.manifest))
     moved = _another(workspace, before, copied)
-    told = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
-    return target, replace(told, signed_by=signer)
+    report = replace(copied, moved_from=moved, change=change, deprecated=entry.deprecated)
+    return target, replace(report, signed_by=signer)
 
 
 def _versions(remote: Store, ref: Reference, near: Store, digest: Digest) -> Iterator[Digest]:
@@ -218,8 +218,8 @@ def _another(
     workspace: Workspace, before: Digest | None, copied: Copied, *elsewhere: Store
 ) -> Digest | None:
     """What a name had before, as users are told of it; None if it was the same checkpoint."""
-    told = before and workspace.told(before, *elsewhere)
-    return None if told == copied.manifest else told
+    shown = before and workspace.told(before, *elsewhere)
+    return None if shown == copied.manifest else shown
 
 
 def note_there(
@@ -228,11 +228,11 @@ def note_there(
     """Let the index know the newest entry of a name at a remote, unless it holds files only; the
     entry as users are told of it.
     """
-    told = workspace.told_entry(entry, remote)
-    there = read_one(workspace.index.as_checkpoint, replace(entry, manifest=told.manifest))
+    visible = workspace.told_entry(entry, remote)
+    there = read_one(workspace.index.as_checkpoint, replace(entry, manifest=visible.manifest))
     if there is not None:
         workspace.remotes.note(where, ref, there if isinstance(there, RefEntry) else entry)
-    return told
+    return visible
 
 
 def present(remote: Store, ref: Reference, where: str) -> RefEntry:

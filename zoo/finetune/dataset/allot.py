@@ -87,8 +87,10 @@ class _Shelves:
                 if self.worse(part, block)[0] < 0:
                     self.hand_out(block, [part])
                     given.add(block)
-        share, had = self.shares[last], self.handed_out[last]
-        self.lacking = {name for name, all_ in self.total.items() if had[name] < share * all_ / 2}
+        share, counts = self.shares[last], self.handed_out[last]
+        self.lacking = {
+            name for name, all_ in self.total.items() if counts[name] < share * all_ / 2
+        }
         return [block for block in blocks if block not in given]
 
 

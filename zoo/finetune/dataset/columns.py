@@ -152,8 +152,8 @@ def _columns(
     }
     if opening.label_column:
         options = _chosen(path, names, task, opening.label_column)
-    elif not any(options.values()) and (found := _called(CLASSES, names)):
-        options["classification"] = (found,)
+    elif not any(options.values()) and (column := _called(CLASSES, names)):
+        options["classification"] = (column,)
     if task == "regression" and not options["regression"]:
         options["regression"] = options["classification"]
     if not any(options.values()):
@@ -176,15 +176,15 @@ def _columns(
 
 def path_column(path: Path, names: Sequence[str], opening: DatasetOptions) -> str:
     """The column that says where an image is, or holds it; `InvalidData` if none does."""
-    found = _called(PATHS, names)
+    column = _called(PATHS, names)
     if opening.path_column:
-        found = _known(path, names, opening.path_column, "--path-column")
-    if found is None:
+        column = _known(path, names, opening.path_column, "--path-column")
+    if column is None:
         first, *others = PATHS
         needed = f"'{first}' (or {', '.join(others)})"
         problem = f"no column {needed}; it has: {', '.join(names)}"
         raise InvalidData(path, [problem], hint="--path-column NAME says which it is")
-    return found
+    return column
 
 
 def _called(known: Sequence[str], names: Sequence[str]) -> str | None:

@@ -87,14 +87,14 @@ class FileImages:
 
 def sizes(images: Images, keys: Sequence[str]) -> list[int]:
     """The longer side of each image, of its header where it is a file, in pixels."""
-    found = []
+    sides = []
     for key in keys:
         if isinstance(images, FileImages):
             with images.file(key).open("rb") as data, opened(data, key, images.max_pixels) as image:
-                found.append(max(image.size))
+                sides.append(max(image.size))
         else:
-            found.append(max(images.read(key).size))
-    return found
+            sides.append(max(images.read(key).size))
+    return sides
 
 
 class EncodedImages(ABC):

@@ -16,20 +16,20 @@ def match(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     between them, as ImageNet's are (``tench, Tinca tinca``). A WordNet id, as ImageNet's folders
     are called, is the class that it stands for.
     """
-    found: dict[str, int] = {}
-    _add(found, {name: name for name in names}, [[name] for name in classes])
+    index: dict[str, int] = {}
+    _add(index, {name: name for name in names}, [[name] for name in classes])
     read: Callable[[str], str] = str
     if any(map(is_wordnet_id, (*names, *classes))):
-        _add(found, {name: name for name in names}, [[each or ""] for each in wordnet_ids(classes)])
+        _add(index, {name: name for name in names}, [[each or ""] for each in wordnet_ids(classes)])
         read = label
     spelled = {name: _folded(read(name)) for name in names}
-    _add(found, spelled, [[_folded(read(name))] for name in classes])
-    _add(found, spelled, [[_folded(part) for part in read(name).split(",")] for name in classes])
-    return found
+    _add(index, spelled, [[_folded(read(name))] for name in classes])
+    _add(index, spelled, [[_folded(part) for part in read(name).split(",")] for name in classes])
+    return index
 
 
 def _add(
-    found: dict[str, int], spelled: dict[str, str], spellings: Sequence[Sequence[str]]
+    index: dict[str, int], spelled: dict[str, str], spellings: Sequence[Sequence[str]]
 ) -> None:
     """Add the names that are one class's alone, and that no other name is."""
     places: dict[str, set[int]] = {}
@@ -38,8 +38,8 @@ def _add(
             places.setdefault(spelling, set()).add(at)
     for name, spelling in spelled.items():
         (at, *others) = places.get(spelling, {-1})
-        if name not in found and at >= 0 and not others and at not in found.values():
-            found[name] = at
+        if name not in index and at >= 0 and not others and at not in index.values():
+            index[name] = at
 
 
 def _folded(name: str) -> str:

@@ -78,7 +78,7 @@ class Finish:
         shape = len(images), high, wide
         across, down = (a * x + b * y + c).expand(shape), (d * x + e * y + f).expand(shape)
         grid = torch.stack([2 * across / wide - 1, 2 * down / high - 1], dim=-1)
-        found = functional.grid_sample(
+        pixels = functional.grid_sample(
             images.float(),
             grid,
             mode=self.how.interpolation,
@@ -86,7 +86,7 @@ class Finish:
             align_corners=False,
         )
         inside = (across >= 0) & (across < wide) & (down >= 0) & (down < high)
-        return torch.where(inside.unsqueeze(1), found.clamp_(0, 255), fill).to(torch.uint8)
+        return torch.where(inside.unsqueeze(1), pixels.clamp_(0, 255), fill).to(torch.uint8)
 
 
 def split(steps: Sequence[Any], how: Preprocessing, level: str) -> tuple[Drawing, Finish]:

@@ -180,7 +180,7 @@ def _is_list(kind: Any) -> bool:
 
 def _classes(path: Path, features: bytes, used: Collection[str]) -> dict[str, tuple[str, ...]]:
     """The names of classes by column, of what the ``datasets`` package writes into a file."""
-    found = {}
+    classes = {}
     try:
         read = parse(features, values=2 * CLASSES, deepest=64) if features else {}
         for name, feature in read["info"]["features"].items() if features else ():
@@ -190,15 +190,15 @@ def _classes(path: Path, features: bytes, used: Collection[str]) -> dict[str, tu
             if isinstance(names, list) and all(
                 isinstance(each, str) and each.strip() for each in names
             ):
-                found[name] = tuple(each.strip() for each in names)
+                classes[name] = tuple(each.strip() for each in names)
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}  # whatever another program calls so
     for name in used:
-        names = found.get(name, ())
+        names = classes.get(name, ())
         if len(set(names)) < len(names):
             twice = next(each for at, each in enumerate(names) if each in names[:at])
             raise InvalidData(path, [f"two classes of the column '{name}' are called '{twice}'"])
-    return found
+    return classes
 
 
 def _text(value: object, classes: Sequence[str]) -> str | None:

@@ -132,8 +132,8 @@ def _called(named: DatasetSpec, root: Path) -> list[Path]:
     if not files or name in ("", root.absolute().name):  # it has no name in wds/. alone
         return files
     own = re.compile(rf"{re.escape(name)}(?=[-_.\d])")
-    if found := [file for file in files if own.match(file.name)]:
-        return found
+    if matches := [file for file in files if own.match(file.name)]:
+        return matches
     has = ", ".join(file.name for file in files[:LISTED])
     more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
     raise InvalidData(
@@ -143,8 +143,8 @@ def _called(named: DatasetSpec, root: Path) -> list[Path]:
 
 def _part(file: Path) -> str:
     """The split that a shard's name has in it as a word; empty if it has none, or several."""
-    found = _splits(file)
-    return found.pop() if len(found) == 1 else ""
+    splits = _splits(file)
+    return splits.pop() if len(splits) == 1 else ""
 
 
 def _splits(file: Path) -> set[str]:

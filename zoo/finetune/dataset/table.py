@@ -158,8 +158,8 @@ def listed_images(
         column = path_column(path, tables[0].names, opening)
         if _are_packed(files, column, opening):
             for file, table in zip(files, tables, strict=True):
-                found = (EncodedImage(f"{file}/{number}", b"") for number in range(table.rows))
-                yield from found if names else packed(file, column)
+                entries = (EncodedImage(f"{file}/{number}", b"") for number in range(table.rows))
+                yield from entries if names else packed(file, column)
             continue
         rows = list(chain.from_iterable(table.read([column]) for table in tables))
         if empty := sum(not (cells[column] or "").strip() for cells in rows):

@@ -30,8 +30,8 @@ def open_unlabeled(
     inside = path.is_dir()
     images = FileImages(path if inside else Path())
     images.max_pixels = max_pixels
-    found = dict.fromkeys(each for each in named_images([path]) if each.is_file())
-    keys = [(each.relative_to(path) if inside else each).as_posix() for each in found]
+    files = dict.fromkeys(each for each in named_images([path]) if each.is_file())
+    keys = [(each.relative_to(path) if inside else each).as_posix() for each in files]
     checked = check_images(images, keys, progress, None)
     bad = checked.problems
     problems = [] if skip_bad else [f"{key} {reason}" for key, reason in bad.items()]

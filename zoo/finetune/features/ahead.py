@@ -28,9 +28,9 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
     with ThreadPoolExecutor(1, "ahead") as thread:
         coming = deque(thread.submit(here.run, more) for _ in range(READY))
-        while found := coming.popleft().result():
+        while chunk := coming.popleft().result():
             coming.append(thread.submit(here.run, more))
-            yield from found
+            yield from chunk
 
 
 @contextmanager

@@ -225,8 +225,8 @@ class CachedLoader(Loader):
         picked = (view.picked([self.rows[at] for at in each], self.device) for each in chosen)
         # Only what lies on the host takes long to pick, and only beside a CPU that has time.
         waits = self.device.type == "cuda" and not view.resident
-        found = ahead(picked) if waits else picked
-        for indices, each, rows in zip(plan, chosen, found, strict=True):
+        activations = ahead(picked) if waits else picked
+        for indices, each, rows in zip(plan, chosen, activations, strict=True):
             inputs = _AtCut(view.cut_inputs(rows, self.device), len(each))
             yield Batch(inputs, self.batches.targets[indices], len(indices))
 

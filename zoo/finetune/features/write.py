@@ -206,5 +206,5 @@ def _arrays(model: nn.Module, tap: Tap, batches: Batches, progress: Progress) ->
     with progress("extracting features", len(batches.samples)) as task:
         images = ((batch.images, batch.targets) for batch in batches.view(0))
         (features,), labels = extract(model, [tap], images, task)
-    told = {"labels": labels} if batches.dataset.classes else {}
-    return {"features": features, **told}
+    targets = {"labels": labels} if batches.dataset.classes else {}
+    return {"features": features, **targets}

@@ -59,22 +59,22 @@ def predict(
 
 
 def evaluate(
-    prepared: PreparedRun, loader: Loader, told: Told = lambda *_: None
+    prepared: PreparedRun, loader: Loader, observe: Told = lambda *_: None
 ) -> dict[str, float]:
-    """The head's metrics of the network as it is, over all images of ``loader``; ``told`` gets what
-    it said of each, and the targets.
+    """The head's metrics of the network as it is, over all images of ``loader``; ``observe`` gets
+    what it said of each, and the targets.
     """
     precision = prepared.recipe.precision
     logits, targets = predict(prepared.model, loader.whole(), loader.forward, precision)
-    told(logits, targets)
+    observe(logits, targets)
     return prepared.head.metrics(logits, targets, prepared.task)
 
 
 def validate(
-    prepared: PreparedRun, loaders: Loaders, told: Told = lambda *_: None
+    prepared: PreparedRun, loaders: Loaders, observe: Told = lambda *_: None
 ) -> dict[str, float]:
     """`evaluate` on the validation split; nothing where there is none."""
-    return evaluate(prepared, loaders.validation, told) if loaders.validation else {}
+    return evaluate(prepared, loaders.validation, observe) if loaders.validation else {}
 
 
 def not_synced(prepared: PreparedRun) -> str:

@@ -175,9 +175,9 @@ class Profile:
             trace.export_chrome_trace(str(self._trace_file))
         kind = "cpu" if self._device.type == "cpu" else "device"
         own = attrgetter(f"self_{kind}_time_total")  # microseconds
-        found = [each for each in trace.key_averages() if each.key not in PARTS]
-        whole = sum(map(own, found)) or 1.0
-        longest = sorted(found, key=own, reverse=True)[:OPERATORS]
+        operators = [each for each in trace.key_averages() if each.key not in PARTS]
+        whole = sum(map(own, operators)) or 1.0
+        longest = sorted(operators, key=own, reverse=True)[:OPERATORS]
         self._operators = [
             {"name": each.key, "calls": each.count, "share": round(own(each) / whole, 4)}
             for each in longest

@@ -61,7 +61,7 @@ def train(
     last = sum(epochs) if until is None else min(until, sum(epochs))
     with prepared.progress("training", last * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
-        told = _Told(state, journal, bar, Pace(sum(epochs), images))
+        reporter = _Told(state, journal, bar, Pace(sum(epochs), images))
         for number in range(state.position.phase, len(epochs)):
             if sum(epochs[:number]) + state.position.epoch >= last:
                 return
@@ -76,8 +76,8 @@ def train(
                 for epoch in range(state.position.epoch, phase.epochs):
                     count = sum(epochs[:number]) + epoch
                     with deferred_interrupts() as interrupted:
-                        _steps(learner, feed, count, told, interrupted)
-                        stop = _measure(prepared, parts, learner, told, count + 1)
+                        _steps(learner, feed, count, reporter, interrupted)
+                        stop = _measure(prepared, parts, learner, reporter, count + 1)
                         state.end_epoch(last=stop or epoch + 1 == phase.epochs)
                         over, done = state.position.phase != number, stop or count + 1 == last
                         if over or done or state.due() or interrupted():
@@ -120,14 +120,14 @@ def _steps(
     learner: Learner,
     loader: Loader | Fed,
     epoch: int,
-    told: _Told,
+    reporter: _Told,
     interrupted: Callable[[], bool],
 ) -> None:
     """The steps of an epoch that are left; each is shown and noted, and the state saved if due, or
     after the step that an interrupt comes in.
     """
-    told.pace.begin_epoch()
-    state, every = told.state, READ_EVERY.get(learner.device.type, 10)
+    reporter.pace.begin_epoch()
+    state, every = reporter.state, READ_EVERY.get(learner.device.type, 10)
     unread: list[Step] = []
     batches = loader.epoch(epoch, skip=state.position.batch)
     for step in learn(learner, batches, loader.forward):
@@ -138,13 +138,13 @@ def _steps(
         due = stops or (state.save_every and state.position.steps % state.save_every == 0)
         if due or len(unread) >= every:
             # Before it is saved: what has diverged is not.
-            told.note(epoch, unread, read(learner, unread))
+            reporter.note(epoch, unread, read(learner, unread))
             unread.clear()
         if due:
             state.save(learner)
         if stops:
             raise KeyboardInterrupt
-    told.note(epoch, unread, read(learner, unread))
+    reporter.note(epoch, unread, read(learner, unread))
 
 
 def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Iterator[Step]:
@@ -268,29 +268,31 @@ def _mass(weights: Tensor | None, targets: Tensor) -> float:
 
 
 def _measure(
-    prepared: PreparedRun, parts: Loaders, learner: Learner, told: _Told, epoch: int
+    prepared: PreparedRun, parts: Loaders, learner: Learner, reporter: _Told, epoch: int
 ) -> bool:
     """Measure the weights after an epoch, from 1, and their average if there is one, and say it;
     whether patience is at its end.
     """
-    state, name, before = told.state, f"epoch {epoch}", told.state.best.rank[0]
+    state, name, before = reporter.state, f"epoch {epoch}", reporter.state.best.rank[0]
     # Running statistics are of each rank's images; the main one's are measured.
     prepared.ranks.sync(dict(learner.model.named_buffers()))
     loss = state.position.loss
     known = {} if loss is None else {"train_loss": loss}
-    scores = _evaluate(prepared, parts, learner, told, name, known)
+    scores = _evaluate(prepared, parts, learner, reporter, name, known)
     if prepared.recipe.blend == "soup":
         state.keep(name)
     if learner.ema:
         with learner.ema.in_place():
-            mean = _evaluate(prepared, parts, learner, told, f"average of {name}", {}, anew=True)
+            mean = _evaluate(
+                prepared, parts, learner, reporter, f"average of {name}", {}, anew=True
+            )
         measure = state.measure.replace("_", " ")
         scores |= {f"{measure} of the average": mean[measure]}
         # What is trained, not its average.
         prepared.ranks.collect(learner.model, state.live)
-    told.journal.say(told.pace.line(epoch, loss, scores, prepared.device))
+    reporter.journal.say(reporter.pace.line(epoch, loss, scores, prepared.device))
     if stop := state.best.end_epoch(before, prepared.recipe.patience):
-        told.journal.say(f"stopped: no better in {prepared.recipe.patience} epochs")
+        reporter.journal.say(f"stopped: no better in {prepared.recipe.patience} epochs")
     return stop
 
 
@@ -298,7 +300,7 @@ def _evaluate(
     prepared: PreparedRun,
     parts: Loaders,
     learner: Learner,
-    told: _Told,
+    reporter: _Told,
     name: str,
     known: Mapping[str, float],
     *,
@@ -308,7 +310,7 @@ def _evaluate(
     ``known`` of them; what is told of them by name, the score first. With ``anew``, batch norms
     that are live take their statistics before: averages of weights want others than there were.
     """
-    state, journal = told.state, told.journal
+    state, journal = reporter.state, reporter.journal
     prepared.ranks.collect(learner.model, state.live)
     if anew:
         norms = live_norms(prepared.model)

@@ -53,9 +53,9 @@ def fitted_temperature(
     count = int(where.max()) + 1 if len(where) else 0
     if count < FEWEST:
         groups_of = "group of validation images", "groups of validation images"
-        told = plural(count, *(groups_of if any(groups) else ("validation image",)))
+        size = plural(count, *(groups_of if any(groups) else ("validation image",)))
         return (
-            f"{told} {'is' if count == 1 else 'are'} too few to fit a temperature; {FEWEST} may do"
+            f"{size} {'is' if count == 1 else 'are'} too few to fit a temperature; {FEWEST} may do"
         )
     fold = np.random.default_rng(SEED).permutation(count)[where] % FOLDS
     gains = np.empty(len(outputs))
@@ -81,12 +81,12 @@ def _likeliest(task: Task, outputs: Array, targets: NDArray[Any]) -> float:
 
 def _losses(task: Task, outputs: Array, targets: NDArray[Any], temperature: float) -> Array:
     """Of each image (N,): minus the log of the probability of what it shows."""
-    scaled, found = outputs / temperature, None
+    scaled, values = outputs / temperature, None
     if task == "classification":
-        found = -np.take_along_axis(log_softmax(scaled, axis=1), targets[:, None], axis=1)[:, 0]
+        values = -np.take_along_axis(log_softmax(scaled, axis=1), targets[:, None], axis=1)[:, 0]
     else:
-        found = -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).sum(axis=1)
-    losses: Array = found
+        values = -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).sum(axis=1)
+    losses: Array = values
     return losses
 
 
@@ -152,11 +152,11 @@ def risk_coverage(
     hits, sure = np.cumsum(right), likely[order]
     last = np.flatnonzero(np.append(sure[1:] < sure[:-1], True))  # of images alike none is left out
     chosen = last[np.unique(np.linspace(0, len(last) - 1, STEPS).round().astype(np.int64))]
-    found = []
+    steps = []
     for at in chosen.tolist():
         named = [groups[each] for each in order[: at + 1].tolist()] if any(groups) else []
         images = independent(torch.from_numpy(right[: at + 1]).double(), named)
         share = hits[at] / (at + 1)
         low = betaincinv(share * images, images - share * images + 1, ONE_SIDED) if share else 0.0
-        found.append(Step(float(sure[at]), at + 1, int(hits[at]), float(low)))
-    return tuple(found)
+        steps.append(Step(float(sure[at]), at + 1, int(hits[at]), float(low)))
+    return tuple(steps)

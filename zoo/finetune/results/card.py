@@ -186,8 +186,8 @@ def _confused(confusions: Sequence[Confusion]) -> Iterator[str]:
 def _trust(calibration: Calibration) -> Iterator[str]:
     """What answers are worth by how sure the network is."""
     yield f"\n{CARD_SECTION}\n"
-    said = plain_text(str(calibration))
-    yield f"{said[:1].upper()}{said[1:]}.\n"
+    text = plain_text(str(calibration))
+    yield f"{text[:1].upper()}{text[1:]}.\n"
     for at, step in enumerate(calibration.worth):
         if not at:
             yield "| answers from | share of the validation images | accuracy of these |"

@@ -35,10 +35,10 @@ def write_examples(
     """Write up to ``count`` test images of each of the worst confusions and of each class, drawn
     anew from their pixels, so that nothing else of a file comes along.
     """
-    found = [*islice(_opened(_chosen(measured, report, count), read), MOST)]
-    examples = Examples(SIDE, min(COLUMNS, max(len(found), 1)), tuple(each for each, _ in found))
+    pairs = [*islice(_opened(_chosen(measured, report, count), read), MOST)]
+    examples = Examples(SIDE, min(COLUMNS, max(len(pairs), 1)), tuple(each for each, _ in pairs))
     sheet = Image.new("RGB", examples.size, "white")
-    for number, (_, image) in enumerate(found):
+    for number, (_, image) in enumerate(pairs):
         sheet.paste(image, examples.place(number))
     data = BytesIO()
     sheet.save(data, "png", optimize=True)
@@ -60,10 +60,10 @@ def _chosen(measured: LabeledOutputs, report: Report, count: int) -> Iterator[tu
     of classes, those that are most surely theirs.
     """
     shares, targets, names = measured.outputs.softmax(dim=1), measured.targets, measured.classes
-    said, index = shares.argmax(dim=1), {name: at for at, name in enumerate(names)}
+    predicted, index = shares.argmax(dim=1), {name: at for at, name in enumerate(names)}
     for pair in report.confusions[:PAIRS]:
         true, other = index[pair.true], index[pair.predicted]
-        sure = shares[:, other].masked_fill((targets != true) | (said != other), -1)
+        sure = shares[:, other].masked_fill((targets != true) | (predicted != other), -1)
         for at in sure.topk(min(count, pair.images)).indices.tolist():
             yield Example(pair.true, pair.predicted), measured.images[at]
     for each in report.classes:

@@ -108,15 +108,17 @@ def independent(scores: Tensor, groups: Sequence[str]) -> int:
     return max(round(len(scores) / effect), 1)
 
 
-def f1(hits: int, said: int, true: int, images: int | None = None) -> tuple[float, float, float]:
+def f1(
+    hits: int, predicted: int, true: int, images: int | None = None
+) -> tuple[float, float, float]:
     """F1 of a class, and its interval; ``images`` as for `share`.
 
     It is 2J / (1 + J) of the share J that the right ones have of all that are said or true: so are
     the ends.
     """
-    either = said + true - hits
+    either = predicted + true - hits
     low, high = (2 * end / (1 + end) for end in share(hits, either, images)[1:])
-    return 2 * hits / (said + true), low, high
+    return 2 * hits / (predicted + true), low, high
 
 
 def mean_with_interval(figures: Array) -> Array:
@@ -155,18 +157,20 @@ def bootstrapped(figures: Figures, where: NDArray[np.int64]) -> tuple[Array, Arr
     return np.asarray(ends.low), np.asarray(ends.high)
 
 
-def counted(said: Matrix, true: Matrix, times: Array) -> tuple[Array, Array, Array]:
+def counted(predicted: Matrix, true: Matrix, times: Array) -> tuple[Array, Array, Array]:
     """Of each class or label (K, B) in B draws of the images: right ones, said ones, true ones.
 
-    ``said`` and ``true`` are zeros and ones (N, K).
+    ``predicted`` and ``true`` are zeros and ones (N, K).
     """
-    hits, said_so, is_so = (each.T @ times.T for each in (said.multiply(true), said, true))
+    hits, said_so, is_so = (
+        each.T @ times.T for each in (predicted.multiply(true), predicted, true)
+    )
     return hits, said_so, is_so
 
 
-def f1s(hits: Array, said: Array, true: Array) -> Array:
+def f1s(hits: Array, predicted: Array, true: Array) -> Array:
     """F1 (K, B) of what `counted` gives; 0 where a class neither occurs nor is said."""
-    return 2 * hits / np.maximum(said + true, 1)
+    return 2 * hits / np.maximum(predicted + true, 1)
 
 
 def average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
@@ -175,7 +179,7 @@ def average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
 
     Of outputs (N, K), labels in 0..1 (N, K), and how often each image was drawn, ``times`` (B, N).
     """
-    found = []
+    precisions = []
     for scores, present in zip(outputs.T, targets.T > 0.5, strict=True):
         order = np.argsort(-scores, kind="stable")
         # No threshold separates images of equal score.
@@ -186,8 +190,8 @@ def average_precisions(outputs: Array, targets: Array, times: Array) -> Array:
         precision = (gained * hits / np.maximum(seen, 1)).sum(axis=1)
         occurs = hits[:, -1] > 0
         none = np.full(len(times), np.nan)
-        found.append(np.divide(precision, hits[:, -1], out=none, where=occurs))
-    return np.array(found).reshape(-1, len(times))  # of no labels, too
+        precisions.append(np.divide(precision, hits[:, -1], out=none, where=occurs))
+    return np.array(precisions).reshape(-1, len(times))  # of no labels, too
 
 
 def mean_of_known(figures: Array) -> Array:

@@ -91,7 +91,7 @@ def new_run(
     """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:
     the options that were given. It says who began it, the ``note``, and to which server it is told.
     """
-    said = {"author": config.author()[:NOTE_LETTERS], "note": note}
+    texts = {"author": config.author()[:NOTE_LETTERS], "note": note}
     started = now()
     # To the microsecond: runs sort by their ids.
     folder = workspace.root / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
@@ -109,7 +109,7 @@ def new_run(
         host=socket.gethostname(),
         pid=getpid(),
         machine=machine(),
-        provenance={**provenance(prepared), **{name: text for name, text in said.items() if text}},
+        provenance={**provenance(prepared), **{name: text for name, text in texts.items() if text}},
         asked=asked or {},
         told_to=report,
     )

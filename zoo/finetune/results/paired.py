@@ -77,14 +77,14 @@ def gain(
     """What training gained; ``scores`` are those of the two, ``kept``: the probe is what is saved,
     as no epoch was better on the validation images.
     """
-    found, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
+    difference, measure, (alone, reached) = paired(trained, probe), SCORE[trained.task], scores
     text = f"a probe alone had {measure.replace('_', ' ')} {alone:.4f}"
     if kept:
         gained = NOTHING_GAINED if alone < MOST else "nothing was left to gain"
         text += f", and is what was kept: {gained}"
     else:
-        text += f", training {reached:.4f}: {found.in_words('training', 'the probe')}"
-    return Gain(measure=measure, probe=alone, trained=reached, paired=found, text=text)
+        text += f", training {reached:.4f}: {difference.in_words('training', 'the probe')}"
+    return Gain(measure=measure, probe=alone, trained=reached, paired=difference, text=text)
 
 
 def too_few(prepared: PreparedRun) -> str:
@@ -111,9 +111,9 @@ def earlier_probe(runs: Iterable[Run], run: Run, measured: LabeledOutputs) -> La
     for other in runs:
         if other.status != "done" or not _same_but_for_training(run, other):
             continue
-        said, classes = predictions(other.folder), [safe_cell(name) for name in measured.classes]
+        rows, classes = predictions(other.folder), [safe_cell(name) for name in measured.classes]
         try:
-            given = [said[str(safe_cell(image))].predicted for image in measured.images]
+            given = [rows[str(safe_cell(image))].predicted for image in measured.images]
             answers = torch.tensor([classes.index(name) for name in given])
         except (KeyError, ValueError):  # no run's file any more
             continue

@@ -117,9 +117,9 @@ def confusion_counts(
     Of outputs (N, K), class indices (N,) and the names of K classes. Where these are many, only
     those that occur or are predicted.
     """
-    true, said = targets.numpy(), outputs.argmax(dim=1).numpy()
-    labels = np.arange(len(classes)) if len(classes) <= NAMED else np.union1d(true, said)
-    counts = confusion_matrix(true, said, labels=labels)
+    true, predicted = targets.numpy(), outputs.argmax(dim=1).numpy()
+    labels = np.arange(len(classes)) if len(classes) <= NAMED else np.union1d(true, predicted)
+    counts = confusion_matrix(true, predicted, labels=labels)
     return counts, [classes[index] for index in labels.tolist()]
 
 

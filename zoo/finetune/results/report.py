@@ -175,11 +175,11 @@ class LabeledOutputs(NamedTuple):
         """What ``head`` measures. The ``loss`` is by the temperature, as all probabilities are;
         ``raw_loss`` is without, where there is one.
         """
-        found = dict(head.metrics(self.outputs, self.targets, self.task))
-        if self.temperature == 1 or self.task == "regression" or "loss" not in found:
-            return found
+        metrics = dict(head.metrics(self.outputs, self.targets, self.task))
+        if self.temperature == 1 or self.task == "regression" or "loss" not in metrics:
+            return metrics
         scaled = head.metrics(self.outputs / self.temperature, self.targets, self.task)
-        return {**found, "loss": scaled["loss"], "raw_loss": found["loss"]}
+        return {**metrics, "loss": scaled["loss"], "raw_loss": metrics["loss"]}
 
     def report(self, metrics: Mapping[str, float]) -> Report:
         """The report; ``metrics`` are those of `measured`, all of them finite."""
@@ -209,10 +209,10 @@ Made = tuple[dict[str, float], tuple[ByClass, ...]]
 
 def _classes(measured: LabeledOutputs) -> Made:
     outputs, targets = measured.outputs, measured.targets
-    said, true = outputs.argmax(dim=1).numpy(), targets.numpy()
+    guesses, true = outputs.argmax(dim=1).numpy(), targets.numpy()
     count, number = len(true), len(measured.classes)
     present = np.flatnonzero(np.bincount(true, minlength=number)).tolist()
-    pair = _one_hot(said, number)[:, present], _one_hot(true, number)[:, present]
+    pair = _one_hot(guesses, number)[:, present], _one_hot(true, number)[:, present]
 
     def macro(times: Array) -> Array:
         hits, said_so, is_so = i.counted(*pair, times)
@@ -244,20 +244,20 @@ def _labels(measured: LabeledOutputs) -> Made:
     pair = csr_array(says.astype(np.float64)), csr_array(is_so.astype(np.float64))
 
     def figures(times: Array) -> Array:
-        hits, said, true = i.counted(*pair, times)
-        f1 = i.f1s(hits, said, true)
-        total = i.f1s(hits.sum(axis=0), said.sum(axis=0), true.sum(axis=0))
+        hits, positives, true = i.counted(*pair, times)
+        f1 = i.f1s(hits, positives, true)
+        total = i.f1s(hits.sum(axis=0), positives.sum(axis=0), true.sum(axis=0))
         precision = i.average_precisions(outputs[:, present], targets[:, present], times)
         macro = i.mean_of_known(np.where(true == 0, np.nan, f1))
         overall = [times @ right / times.sum(axis=1), total, i.mean_of_known(precision), macro]
         return np.vstack([*overall, np.nan_to_num(precision)])
 
     accuracy, f1, precision, macro, *by_label = _drawn(figures, measured)
-    hits, said, true = (each[present] for each in i.counted(*pair, np.ones((1, count))))
+    hits, positives, true = (each[present] for each in i.counted(*pair, np.ones((1, count))))
     names = [measured.classes[index] for index in present]
     of_labels = pair[0][:, present], pair[1][:, present]
     alike = _alike(of_labels, measured.groups)
-    classes = _by_class(names, (hits, said, true), {"average_precision": by_label}, alike)
+    classes = _by_class(names, (hits, positives, true), {"average_precision": by_label}, alike)
     metrics = _named("accuracy", accuracy) | _named("f1", f1)
     metrics |= _named("mean_average_precision", precision)
     metrics |= _named("macro_f1", _wider(_mean(classes, "f1"), macro))
@@ -271,15 +271,15 @@ def _numbers(measured: LabeledOutputs) -> Made:
     names = ("mae", "rmse", "r2")
 
     def figures(times: Array) -> Array:
-        found = []
+        values = []
         for column in columns:
             absolute, square = (
                 times @ each.mean(axis=1) / times.sum(axis=1)
                 for each in (np.abs(error[:, column]), np.square(error[:, column]))
             )
             r2 = i.r2s(outputs[:, column], targets[:, column], times)
-            found += [absolute, np.sqrt(square), r2]
-        return np.array(found)
+            values += [absolute, np.sqrt(square), r2]
+        return np.array(values)
 
     parts = np.split(_drawn(figures, measured), len(columns))
     each = [
@@ -327,16 +327,16 @@ def _alike(pair: tuple[Matrix, Matrix], groups: Sequence[str]) -> list[tuple[int
         return []
     arrays = [csc_array(each) for each in pair]
     columns = [np.split(each.indices, each.indptr[1:-1]) for each in arrays]
-    found = []
-    for said, true in zip(*columns, strict=True):
-        hits = np.intersect1d(said, true)
-        parts = [(np.isin(of, hits), of) for of in (true, said, np.union1d(true, said))]
+    counts = []
+    for positives, true in zip(*columns, strict=True):
+        hits = np.intersect1d(positives, true)
+        parts = [(np.isin(of, hits), of) for of in (true, positives, np.union1d(true, positives))]
         recall, precision, f1 = (
             i.independent(torch.from_numpy(right).double(), [groups[at] for at in of.tolist()])
             for right, of in parts
         )
-        found.append((recall, precision, f1))
-    return found
+        counts.append((recall, precision, f1))
+    return counts
 
 
 def _by_class(
@@ -349,17 +349,19 @@ def _by_class(
     ``alike`` those of `_alike`.
     """
     nothing = {f"precision{end}": None for end in ("", "_low", "_high")}
-    found = []
+    by_class = []
     for at, name in enumerate(names):
-        hits, said, true = (int(count[at, 0]) for count in counts)
+        hits, positives, true = (int(count[at, 0]) for count in counts)
         of_recall, of_precision, of_f1 = alike[at] if alike else (None, None, None)
         figures: dict[str, float | None] = {**_named("recall", i.share(hits, true, of_recall))}
-        precision = _named("precision", i.share(hits, said, of_precision)) if said else nothing
-        figures |= {**precision, **_named("f1", i.f1(hits, said, true, of_f1))}
+        precision = (
+            _named("precision", i.share(hits, positives, of_precision)) if positives else nothing
+        )
+        figures |= {**precision, **_named("f1", i.f1(hits, positives, true, of_f1))}
         for kind, values in drawn.items():
             figures |= _named(kind, values[at])
-        found.append(ByClass(name=name, images=true, figures=figures))
-    return tuple(found)
+        by_class.append(ByClass(name=name, images=true, figures=figures))
+    return tuple(by_class)
 
 
 def _mean(classes: Sequence[ByClass], name: str) -> Array:
@@ -377,9 +379,9 @@ def _wider(mean: Array, drawn: Array) -> Array:
 
 
 def _confusions(measured: LabeledOutputs) -> Iterator[Confusion]:
-    said, true = measured.outputs.argmax(dim=1).numpy(), measured.targets.numpy()
-    totals, answers = np.bincount(true), torch.from_numpy(said)
-    wrong = np.stack([true, said])[:, said != true]
+    guesses, true = measured.outputs.argmax(dim=1).numpy(), measured.targets.numpy()
+    totals, answers = np.bincount(true), torch.from_numpy(guesses)
+    wrong = np.stack([true, guesses])[:, guesses != true]
     pairs, counts = np.unique(wrong, axis=1, return_counts=True)
     shares = counts / totals[pairs[0]]
     for at in np.lexsort((-shares, -counts)):
@@ -405,8 +407,8 @@ def _doubtful(measured: LabeledOutputs) -> tuple[tuple[Doubtful, ...], tuple[Dou
     outputs, targets = measured.outputs, measured.targets
     scaled, shares = outputs / measured.temperature, None
     if measured.task == "classification":
-        said, shares = outputs.argmax(dim=1), scaled.softmax(dim=1)
-        errors, wrong = cross_entropy(scaled, targets, reduction="none"), said != targets
+        guesses, shares = outputs.argmax(dim=1), scaled.softmax(dim=1)
+        errors, wrong = cross_entropy(scaled, targets, reduction="none"), guesses != targets
         best = shares.topk(min(2, shares.shape[1]), dim=1).values
         margins: Tensor | None = best[:, 0] - best[:, -1]
     elif measured.task == "multi-label":
@@ -422,7 +424,7 @@ def _doubtful(measured: LabeledOutputs) -> tuple[tuple[Doubtful, ...], tuple[Dou
             Doubtful(
                 image=measured.images[at],
                 label=_in_words(measured, targets[at]),
-                predicted=_in_words(measured, outputs[at], said=True),
+                predicted=_in_words(measured, outputs[at], is_output=True),
                 probability=None if shares is None else float(shares[at].max()),
                 error=float(errors[at]),
             )
@@ -434,13 +436,13 @@ def _doubtful(measured: LabeledOutputs) -> tuple[tuple[Doubtful, ...], tuple[Dou
     return listed(order[wrong[order]]), unsure
 
 
-def _in_words(measured: LabeledOutputs, values: Tensor, *, said: bool = False) -> str:
-    """A target, or the outputs of an image if that is ``said``."""
+def _in_words(measured: LabeledOutputs, values: Tensor, *, is_output: bool = False) -> str:
+    """A target, or the outputs of an image if ``is_output``."""
     if measured.task == "classification":
-        return measured.classes[int(values.argmax() if said else values)]
+        return measured.classes[int(values.argmax() if is_output else values)]
     if measured.task == "regression":
         return ", ".join(f"{value:.4g}" for value in values.tolist())
-    present = (values > (0 if said else 0.5)).tolist()
+    present = (values > (0 if is_output else 0.5)).tolist()
     return "|".join(name for name, there in zip(measured.classes, present, strict=True) if there)
 
 
@@ -505,10 +507,10 @@ def predicted(measured: LabeledOutputs) -> Iterator[Sequence[object]]:
     if measured.task == "classification":
         yield "path", "label", "predicted", "probability", "probability_of_label"
         shares = outputs.softmax(dim=1)
-        best, said = shares.max(dim=1)
+        best, guesses = shares.max(dim=1)
         own = shares.gather(1, measured.targets[:, None])[:, 0]
         rows = zip(
-            measured.targets.tolist(), said.tolist(), best.tolist(), own.tolist(), strict=True
+            measured.targets.tolist(), guesses.tolist(), best.tolist(), own.tolist(), strict=True
         )
         for image, (true, guess, share, its) in zip(measured.images, rows, strict=True):
             yield image, classes[true], classes[guess], f"{share:.6f}", f"{its:.6f}"

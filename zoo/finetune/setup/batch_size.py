@@ -56,14 +56,14 @@ def found_batch(prepared: PreparedRun) -> tuple[Recipe, str]:
     count = len(prepared.dataset.train)
     most = min(MOST, max(count // STEPS, min(USUAL, count)))
     images = min(prepared.ranks.gather(largest(prepared, most // world))) * world
-    found = replace(recipe, batch_size=images)
+    sized = replace(recipe, batch_size=images)
     why = f"what fits on {prepared.device}" if 2 * images <= most else "the largest that is tried"
-    said = f"batch size {images}, {why}"
+    remark = f"batch size {images}, {why}"
     if all(phase.own_rate for phase in recipe.plan()):
-        return found, said
+        return sized, remark
     factor, rule = _scale(recipe.optimizer, images / USUAL)
     rate = float(f"{recipe.lr * factor:.3g}")
-    return replace(found, lr=rate), f"{said}; learning rate {rate:g}, {rule} {recipe.lr:g}"
+    return replace(sized, lr=rate), f"{remark}; learning rate {rate:g}, {rule} {recipe.lr:g}"
 
 
 def _scale(optimizer: str, larger: float) -> tuple[float, str]:

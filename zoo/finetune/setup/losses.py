@@ -68,8 +68,8 @@ class FocalOfLabels(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Outputs and targets (N, K)."""
-        found: Tensor = sigmoid_focal_loss(outputs, targets, alpha=-1, gamma=2, reduction="mean")
-        return found
+        loss: Tensor = sigmoid_focal_loss(outputs, targets, alpha=-1, gamma=2, reduction="mean")
+        return loss
 
 
 def _special(recipe: Recipe, own: nn.Module, task: Task) -> nn.Module:

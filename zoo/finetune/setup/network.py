@@ -181,11 +181,11 @@ def altered(
     # Not strict: the new head has no old weights.
     missing, unexpected = model.load_state_dict(backbone.fit_weights(empty, state), strict=False)
     given = backbone.head_modules(model)
-    made = model.state_dict()
+    tensors = model.state_dict()
     missing = [
         name
         for name in missing
-        if not under(name, given) and (scale is None or bool((made[name] != scale).any()))
+        if not under(name, given) and (scale is None or bool((tensors[name] != scale).any()))
     ]
     if missing or unexpected:
         name = planned.backbone.architecture

@@ -217,8 +217,8 @@ def with_batch(prepared: PreparedRun) -> PreparedRun:
     """
     if prepared.recipe.batch_size != "auto":
         return prepared
-    recipe, said = found_batch(prepared)
-    return with_recipe(_with_remark(prepared, said), recipe)
+    recipe, remark = found_batch(prepared)
+    return with_recipe(_with_remark(prepared, remark), recipe)
 
 
 def _checked(
@@ -370,13 +370,13 @@ def _hierarchy(network: Network) -> Hierarchy:
         tuple((name, type(part)) for name, part in model.named_modules()),
         tuple((name, weight.shape) for name, weight in model.named_parameters()),
     )
-    found = _traced.get(key)
-    if found is None:
-        found = network.backbone.hierarchy(built.architecture, model, input_size=size)
+    hierarchy = _traced.get(key)
+    if hierarchy is None:
+        hierarchy = network.backbone.hierarchy(built.architecture, model, input_size=size)
         if len(_traced) >= TRACED:
             _traced.clear()
-        _traced[key] = found
-    return found
+        _traced[key] = hierarchy
+    return hierarchy
 
 
 def _strategy(recipe: Recipe, network: Network, dataset: Dataset) -> str:

@@ -39,10 +39,10 @@ __all__ = [
 
 def runs_by_result(workspace: Workspace) -> Mapping[str, Sequence[Run]]:
     """The runs of this zoo by the manifest that each made."""
-    found: dict[str, list[Run]] = defaultdict(list)
+    runs: dict[str, list[Run]] = defaultdict(list)
     for run in list_runs(workspace):
-        found[str(run.result.get("manifest"))].append(run)
-    return found
+        runs[str(run.result.get("manifest"))].append(run)
+    return runs
 
 
 def seen(
@@ -150,19 +150,19 @@ def open_for(
     dataset = dataset_of(folder, recipe, progress, skip_alone=skip_alone)
     samples = (*dataset.train, *dataset.validation, *dataset.test)
     images = SeenBy(workspace, dataset, opening_of(recipe), folder).images(parent)
-    known, said = among(images, dataset, samples), list[str]()
+    known, notes = among(images, dataset, samples), list[str]()
     if not known and recipe.held_out == "any":  # so older recipes say
         recipe = replace(recipe, held_out="auto")
     if known and recipe.held_out != "any":
         apart = dataset_of(folder, recipe, silent, seen=images, skip_alone=skip_alone)
         if apart.split_digest != dataset.split_digest:
             dataset, recipe = apart, replace(recipe, held_out="unseen")
-            said.append(
+            notes.append(
                 f"what is to test on is drawn from the {len(samples) - known:,} of these "
                 f"{plural(len(samples), 'image')} that {name} was neither trained on nor chosen by"
             )
     if tested := among(images, dataset, dataset.test):
-        said.append(too_good(tested, len(dataset.test), name))
+        notes.append(too_good(tested, len(dataset.test), name))
     # Of copies in its own parts the dataset has a remark that names some.
     own = frozenset(
         dataset.digests[sample.key][:DIGITS] for sample in (*dataset.train, *dataset.validation)
@@ -170,7 +170,7 @@ def open_for(
     by = {name: tested, "this run": among(own, dataset, dataset.test)}
     seen_by = " or ".join(one for one, number in by.items() if number)
     number = among(images | own, dataset, dataset.test)
-    remarks = (*dataset.remarks, *said)
+    remarks = (*dataset.remarks, *notes)
     return OpenedDataset(replace(dataset, remarks=remarks), recipe, number, seen_by)
 
 

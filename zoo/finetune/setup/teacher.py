@@ -74,14 +74,14 @@ class Teacher:
                     device=batches.device,
                     once=True,
                 )
-            found = []
+            outputs = []
             with self.progress("asking the teacher", len(batches.samples)) as task:
                 for images, _, _ in batches.view(view):
                     device = next(self.model.parameters()).device
                     ask = self._outputs if plain else self.of_images
-                    found.append(ask(images.to(device)).cpu())
+                    outputs.append(ask(images.to(device)).cpu())
                     task.advance(len(images))
-            self.said[view] = torch.cat(found)
+            self.said[view] = torch.cat(outputs)
         return self.said[view]
 
     def of_images(self, images: Tensor) -> Tensor:
@@ -101,8 +101,8 @@ class Teacher:
 
     @torch.no_grad()
     def _outputs(self, images: Tensor) -> Tensor:
-        found: Tensor = self.model(images).float()
-        return found[:, self.columns]
+        outputs: Tensor = self.model(images).float()
+        return outputs[:, self.columns]
 
 
 def check_teacher(name: str, known: Manifest, task: Task, classes: tuple[str, ...]) -> list[int]:

@@ -43,18 +43,18 @@ def as_advised(workspace: Workspace, prepared: PreparedRun, asked: Recipe) -> tu
         )
     if known is None or not known.trained:
         return asked, ""
-    said = f"the advice of {known.at[:10]} for these images ({known.name})"
+    note = f"the advice of {known.at[:10]} for these images ({known.name})"
     if known.test_digest != test_digest(prepared.dataset):
-        return asked, f"{said} is for other splits and not followed: zoo advise makes one for these"
+        return asked, f"{note} is for other splits and not followed: zoo advise makes one for these"
     if known.stopped:
-        return asked, f"{said} was cut off and is not followed: zoo advise again resumes it"
+        return asked, f"{note} was cut off and is not followed: zoo advise again resumes it"
     open_ = {name for name in FOLLOWED if getattr(asked, name) == DEFAULTS[name]}
     try:
         options = {name: value for name, value in known.options.items() if name in open_}
         recipe = replace(asked, **options)
     except (InvalidOption, TypeError, ValueError, AttributeError) as error:  # it may be damaged
-        return asked, f"{said} is not followed: {str(error).splitlines()[0]}"
-    return recipe, f"{said} is followed"
+        return asked, f"{note} is not followed: {str(error).splitlines()[0]}"
+    return recipe, f"{note} is followed"
 
 
 def were_tried(workspace: Workspace, prepared: PreparedRun) -> bool:

@@ -40,13 +40,13 @@ def scores_of(lines: Iterable[Mapping[str, Any]], measure: str) -> Scores:
     """Those that the ``lines`` of a run's journal tell; of an epoch and its average, the latter,
     which is what a run without validation images keeps.
     """
-    found: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for line in lines:
         if line.get("kind") == "probe":
-            found[0] = line[measure]
+            scores[0] = line[measure]
         elif line.get("kind") == "epoch" and (match := EPOCH.fullmatch(line["name"])):
-            found[int(match[1])] = line[measure]
-    return found
+            scores[int(match[1])] = line[measure]
+    return scores
 
 
 def best_epochs(tables: Sequence[Scores]) -> int:
@@ -102,11 +102,11 @@ def choose(prepared: PreparedRun, trial: Callable[[Recipe], Scores]) -> tuple[Re
         tables.append(trial(replace(recipe, fold=f"{number}/{FOLDS}")))
     epochs = best_epochs(tables)
     probe, trained = (fmean(after(table, at) for table in tables) for at in (0, epochs))
-    told = f"on {FOLDS} folds held out in turn a probe alone had {measure} {probe:.4f}"
+    summary = f"on {FOLDS} folds held out in turn a probe alone had {measure} {probe:.4f}"
     if not epochs:
-        return with_epochs(recipe, 0), f"{told}, and training no more: a probe"
+        return with_epochs(recipe, 0), f"{summary}, and training no more: a probe"
     after_so_many = plural(epochs, "epoch")
-    return with_epochs(recipe, epochs), f"{told}, training {trained:.4f} after {after_so_many}"
+    return with_epochs(recipe, epochs), f"{summary}, training {trained:.4f} after {after_so_many}"
 
 
 def _no_folds(prepared: PreparedRun) -> str:

@@ -57,13 +57,13 @@ def depths(hierarchy: Hierarchy) -> list[str]:
     """The last unit of each stage. Where one stage has most of the units, as the blocks of a
     transformer, also those at its quarters.
     """
-    found: list[str] = []
+    cuts: list[str] = []
     for _, units in groupby(hierarchy.units, lambda unit: unit.stage):
         names = [unit.name for unit in units]
         parts = QUARTERS if 2 * len(names) > len(hierarchy.units) else 1
         ends = [len(names) * part // parts - 1 for part in range(1, parts + 1)]
-        found += [names[end] for end in ends if end >= 0]
-    return list(dict.fromkeys(found))
+        cuts += [names[end] for end in ends if end >= 0]
+    return list(dict.fromkeys(cuts))
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -319,19 +319,19 @@ def along_c(
     # Each fit starts from the solution before.
     paths = [Fitter(kind, *fitted, outputs, parts=parts) for fitted, _ in held_out]
     asked = [features.cpu() for _, (features, _) in held_out]
-    found: dict[float, tuple[list[Tensor], Rank]] = {}
+    by_c: dict[float, tuple[list[Tensor], Rank]] = {}
     best = CS[0]
     for tried, c in enumerate(CS):
-        said = [
+        logits = [
             nn.functional.linear(features, *path.fit(c))
             for path, features in zip(paths, asked, strict=True)
         ]
         truths = [targets for _, (_, targets) in held_out]
-        found[c] = said, rank_of(zip(said, truths, strict=True), kind, task)
-        best = c if found[c][1] > found[best][1] else best
+        by_c[c] = logits, rank_of(zip(logits, truths, strict=True), kind, task)
+        best = c if by_c[c][1] > by_c[best][1] else best
         if tried - CS.index(best) >= PATIENCE:
             break
-    return found
+    return by_c
 
 
 def rank_of(outcomes: Iterable[tuple[Tensor, Tensor]], kind: Kind, task: Task) -> Rank:
