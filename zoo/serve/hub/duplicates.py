@@ -46,14 +46,14 @@ def duplicate(ask: Ask) -> Answer:
         raise ask.no_repo()
     wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
     new = repo_path(wanted.repository, None)
-    said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
+    repo_fields = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
     with ask.hub.changing():
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
         if ask.hub.exists(new):
-            raise Refused("Conflict", f"there is a repository {new} already", data=said)
+            raise Refused("Conflict", f"there is a repository {new} already", data=repo_fields)
         check_new_name(ask, new)
         versions = ask.hub.history.versions(ask.repo)
         for each in versions:
@@ -62,7 +62,7 @@ def duplicate(ask: Ask) -> Answer:
         _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
         ask.hub.accounts.repos.add(new, ask.hub.history.emptied(new))
         _make(ask, new, versions)
-    return json_answer({**said, "filesCopyPending": False})
+    return json_answer({**repo_fields, "filesCopyPending": False})
 
 
 def _objects(ask: Ask, versions: Sequence[Version]) -> Iterator[tuple[Digest, int]]:
@@ -81,26 +81,26 @@ def _set_level(ask: Ask, new: str, wanted: Level | None) -> None:
 
 def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
     """Give the repository its branches and tags, or none of them."""
-    hub, made = ask.hub, list[Version]()
+    hub, created = ask.hub, list[Version]()
     try:
         for each in versions:
             namespace, _, name = new.partition("/")
             ref = Reference(namespace, name, each.ref.tag)
             entry = hub.workspace.move(ref, each.entry.manifest, DUPLICATE)
-            made.append(Version(ref=ref, entry=entry))
+            created.append(Version(ref=ref, entry=entry))
             if each.entry.deprecated:
                 entry = hub.workspace.deprecate(ref, each.entry.deprecated)
             if each.fixed:
                 entry = hub.workspace.protect(ref, on=True)
-            made[-1] = replace(made[-1], entry=entry)
+            created[-1] = replace(created[-1], entry=entry)
     except BaseException:
-        for version in made:
+        for version in created:
             with suppress(ZooError):  # whoever asks for it sees what is there
                 hub.workspace.protect(version.ref, on=False)
                 hub.workspace.delete(version.ref)
         hub.accounts.repos.remove(new)
         raise
-    for version in made:
+    for version in created:
         hub.tell("name made", version.ref, version.entry)
         document = hub.files.document(version.entry.manifest)
         if isinstance(document, Snapshot):
