@@ -259,10 +259,10 @@ class App:
 
 def _token(call: Call) -> str | None:
     """The token that was sent; empty if something else was, None if nothing."""
-    said = call.headers.get("authorization")
-    if said is None:
+    header = call.headers.get("authorization")
+    if header is None:
         return None
-    kind, _, text = said.partition(" ")
+    kind, _, text = header.partition(" ")
     return text.strip() if kind.lower() == "bearer" else ""
 
 

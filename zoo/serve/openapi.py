@@ -57,7 +57,7 @@ def openapi(routes: Sequence[Route[Hub]]) -> Json:
 
 def _operation(route: Route[Hub], path: str) -> Json:
     fields = zip(FIELD.finditer(route.path), re.findall(r"\{(\w+)\}", path), strict=True)
-    found: Json = {
+    operation: Json = {
         "summary": route.summary,
         "parameters": [
             *(_parameter(name, "path", slashes=bool(field[2])) for field, name in fields),
@@ -67,19 +67,19 @@ def _operation(route: Route[Hub], path: str) -> Json:
         "security": [] if route.scope == "open" else [{"token": []}],
     }
     if route.scope == "listed":
-        found["security"] = [{}, {"token": []}]
+        operation["security"] = [{}, {"token": []}]
     if route.body or route.streams:
-        found["requestBody"] = {"required": not route.streams, "content": _content(route.body)}
-    return found
+        operation["requestBody"] = {"required": not route.streams, "content": _content(route.body)}
+    return operation
 
 
 def _parameter(name: str, where: str, *, slashes: bool = False) -> Json:
-    found: Json = {"name": name, "in": where, "schema": {"type": "string"}}
+    parameter: Json = {"name": name, "in": where, "schema": {"type": "string"}}
     if where == "path":
-        found["required"] = True
+        parameter["required"] = True
     if slashes:
-        found["description"] = "It may have slashes."
-    return found
+        parameter["description"] = "It may have slashes."
+    return parameter
 
 
 def _content(body: type[Struct] | None) -> Json:

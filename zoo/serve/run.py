@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
     Args:
         workspace: The zoo, which is closed with it.
         address: Where it listens; port 0 is any that is free.
-        told: Called once it answers.
+        announce: Called once it answers.
         worker: Which it is of several processes that answer together, and where they listen. Of
             those the first one does what is to be done beside answering.
         own: If it is for one person alone, how that one comes in, and accounts for the while.
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         self,
         workspace: Workspace,
         address: Address,
-        told: Callable[[str], None] = lambda _: None,
+        announce: Callable[[str], None] = lambda _: None,
         worker: tuple[int, socket.socket] | None = None,
         own: tuple[LinkHolder, Accounts] | None = None,
         tries: Path | None = None,
@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
         compile_templates()
-        self.told = told
+        self.told = announce
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
         self._scrubbed = scrub
@@ -164,7 +164,7 @@ class Server(uvicorn.Server):
         leads, led = self.hub.accounts.locks.leads, self._leads
         if led:
             _try(self._clear)  # all is being described now, by who looks at it next
-        tended, told = time.monotonic(), ""
+        tended, last_day = time.monotonic(), ""
         while not self._ended.wait(LEAD_SECONDS):
             led, before = leads(), led
             if led and not before:
@@ -176,8 +176,8 @@ class Server(uvicorn.Server):
             _try(self.hub.blobs.holders.look_at_all)
             if led:
                 _try(self._clear)
-            if led and (day := now()[:10]) != told:
-                told = day
+            if led and (day := now()[:10]) != last_day:
+                last_day = day
                 _try(self._tell_head)
 
     def _clear(self) -> None:
@@ -191,10 +191,10 @@ class Server(uvicorn.Server):
 
     def _scrub(self) -> None:
         """Read the store again and again, to see that it is what was stored."""
-        hub, found = self.hub, partial(self.hub.accounts.audit.note, "damage found")
+        hub, note_damage = self.hub, partial(self.hub.accounts.audit.note, "damage found")
         is_busy, leads = lambda: hub.under_way > 0, hub.accounts.locks.leads
-        told = hub.workspace.store, is_busy, found, self._ended
-        Scrub(*told, daily=self._scrubbed, leads=leads).work()
+        arguments = hub.workspace.store, is_busy, note_damage, self._ended
+        Scrub(*arguments, daily=self._scrubbed, leads=leads).work()
 
     def _tell(self) -> None:
         """Tell webhooks of what changes."""
@@ -286,7 +286,7 @@ PORT = "another one may have it: choose one by --port"
 def run(
     workspace: Workspace,
     address: Address,
-    told: Callable[[str], None],
+    announce: Callable[[str], None],
     *,
     quiet: bool,
     log_format: Format = "text",
@@ -309,7 +309,7 @@ def run(
         TemporaryDirectory(prefix="zoo-try-") as folder,
     ):
         trying = Path(folder) if tries else None
-        serve(Server(workspace, address, told, tries=trying, scrub=scrub))
+        serve(Server(workspace, address, announce, tries=trying, scrub=scrub))
 
 
 def serve(server: Server) -> None:
@@ -322,9 +322,9 @@ def serve(server: Server) -> None:
     server.run()
 
 
-def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> None:
+def run_alone(workspace: Workspace, port: int, announce: Callable[[str], None]) -> None:
     """Show the pages of one's own zoo until somebody presses Ctrl-C, to who has the link that is
-    ``told``.
+    handed to ``announce``.
 
     Raises:
         Unavailable: It cannot listen at that port.
@@ -341,7 +341,7 @@ def run_alone(workspace: Workspace, port: int, told: Callable[[str], None]) -> N
         address = Address.checked(LOOPBACK, port, "")
 
         def tell(url: str) -> None:
-            told(f"{url}/-/open?key={alone.key}")
+            announce(f"{url}/-/open?key={alone.key}")
 
         tries = Path(folder) / "try"
         tries.mkdir()

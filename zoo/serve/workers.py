@@ -110,7 +110,7 @@ def run_workers(
     root: Path,
     address: Address,
     count: int,
-    told: Callable[[str], None],
+    announce: Callable[[str], None],
     *,
     quiet: bool,
     log_format: Format = "text",
@@ -144,14 +144,16 @@ def run_workers(
         workers = [_Worker(each, figures) for each in setups]
         try:
             with logging_as(log_format, level):
-                _look_after(workers, lambda: told(url_of(address, listening)), ended)
+                _look_after(workers, lambda: announce(url_of(address, listening)), ended)
         finally:
             _end(workers)
             for end in (alive, held):
                 os.close(end)
 
 
-def _look_after(workers: list[_Worker], told: Callable[[], None], ended: threading.Event) -> None:
+def _look_after(
+    workers: list[_Worker], announce: Callable[[], None], ended: threading.Event
+) -> None:
     for worker in workers:
         worker.start()
     waiting = True
@@ -162,7 +164,7 @@ def _look_after(workers: list[_Worker], told: Callable[[], None], ended: threadi
             worker.look()
         if waiting and all(worker.answers for worker in workers):
             waiting = False
-            told()
+            announce()
         if waiting and time.monotonic() - workers[0].began > START_SECONDS:
             raise Unavailable("a worker", f"it does not answer within {START_SECONDS:.0f} s")
 
@@ -202,7 +204,7 @@ def _ending() -> Iterator[threading.Event]:
 def _answer(setup: _Setup) -> None:
     """Be a worker, until told to end, or until whoever started this has died."""
 
-    def told(_: str) -> None:
+    def announce(_: str) -> None:
         os.write(setup.ready, b"\n")
 
     def follow() -> None:
@@ -213,7 +215,7 @@ def _answer(setup: _Setup) -> None:
         workspace = Workspace(Path(setup.root))
         worker, tries = (setup.number, listening), Path(setup.tries) if setup.tries else None
         server = Server(
-            workspace, setup.address, told, worker=worker, tries=tries, scrub=setup.scrub
+            workspace, setup.address, announce, worker=worker, tries=tries, scrub=setup.scrub
         )
         threading.Thread(target=follow, daemon=True).start()
         with logging_as(setup.log_format, logging.WARNING if setup.quiet else logging.INFO):

@@ -82,9 +82,9 @@ class Refused(Exception):
     def answer(self) -> Answer:
         """The answer that says so."""
         line = CONTROL.sub(" ", self.message)[:LONGEST].encode("latin-1", "replace")
-        said = {"X-Error-Code": self.code, "X-Error-Message": line.decode("latin-1")}
+        error_headers = {"X-Error-Code": self.code, "X-Error-Message": line.decode("latin-1")}
         if self.status == 401:
-            said["WWW-Authenticate"] = "Bearer"
+            error_headers["WWW-Authenticate"] = "Bearer"
         base = json_answer({**self.data, "error": self.message}, self.status)
-        headers = {**base.headers, **said, **self.headers}
+        headers = {**base.headers, **error_headers, **self.headers}
         return replace(base, headers=headers, code=self.code, message=self.message)

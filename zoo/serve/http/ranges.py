@@ -39,6 +39,6 @@ def asked_range(headers: Headers, size: int, etag: str) -> tuple[int, int] | Non
 
 def is_known(headers: Headers, etag: str) -> bool:
     """Whether the client has the file with this tag already."""
-    said = headers.get("if-none-match", "")
-    tags = {tag.strip().removeprefix("W/") for tag in said.split(",")}
+    header = headers.get("if-none-match", "")
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in tags or "*" in tags

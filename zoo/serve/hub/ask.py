@@ -123,8 +123,8 @@ class Hub:
         """
         if self.history.versions(repo):
             return True
-        made = self.accounts.repos.made(repo)
-        return made is not None and made >= self.history.emptied(repo)
+        created = self.accounts.repos.made(repo)
+        return created is not None and created >= self.history.emptied(repo)
 
     def tell(self, action: str, ref: Reference, entry: RefEntry) -> None:
         """Tell the audit log that a name was moved, made, protected or deleted."""
@@ -256,8 +256,8 @@ class Ask:
             Refused: There is no such repository, or no such revision of it.
         """
         history, repo = self.hub.history, repo or self.repo
-        if found := history.commit(repo, revision, self.patience):
-            return found
+        if commit := history.commit(repo, revision, self.patience):
+            return commit
         names = [version.name for version in history.versions(repo)]
         if not names and not self.hub.exists(repo):
             raise self.no_repo()

@@ -115,8 +115,8 @@ class Blobs:
         """A file that is there for who asks; None if none is."""
         digest = Digest("sha256", sha256)
         account = ask.actor.name
-        found = sent(self._store, account, ask.repo, digest) if account else None
-        for file in [found] if found else self._readable(digest, ask):
+        upload = sent(self._store, account, ask.repo, digest) if account else None
+        for file in [upload] if upload else self._readable(digest, ask):
             if self._is_whole(file):
                 return file
         return None

@@ -73,8 +73,8 @@ def validate_yaml(ask: Ask) -> Answer:
     except ValueError as error:
         text = f"the front of README.md cannot be read: {error}"
         refused = Refused("BadRequest", text)
-        told = {"error": text, "errors": [{"message": text}], "warnings": []}
-        return Answer(status=400, headers=refused.answer().headers, body=msgspec.json.encode(told))
+        body = {"error": text, "errors": [{"message": text}], "warnings": []}
+        return Answer(status=400, headers=refused.answer().headers, body=msgspec.json.encode(body))
     return json_answer({"errors": [], "warnings": []})
 
 
@@ -180,8 +180,8 @@ def _gone(ref: Reference) -> Refused:
     return Refused("Conflict", f"{ref} was deleted or moved meanwhile: look again")
 
 
-def _is_parent(said: str, head: Commit | None) -> bool:
-    return bool(head and len(said) >= SHORTEST and head.id.startswith(said.lower()))
+def _is_parent(commit_id: str, head: Commit | None) -> bool:
+    return bool(head and len(commit_id) >= SHORTEST and head.id.startswith(commit_id.lower()))
 
 
 def _is_again(ask: Ask, sent: Operations, line: tuple[Commit, ...]) -> bool:

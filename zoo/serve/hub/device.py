@@ -39,7 +39,7 @@ def begin(ask: Ask) -> Answer:
         headers = {"Retry-After": str(int(LASTS.total_seconds()))}
         raise Refused("TooMany", "too many programs wait to be let in", headers=headers)
     page = f"{ask.call.base}/-/device"
-    told = json_answer(
+    answer = json_answer(
         {
             "device_code": secret,
             "user_code": code,
@@ -49,7 +49,7 @@ def begin(ask: Ask) -> Answer:
             "interval": PAUSE,
         }
     )
-    return replace(told, headers={**told.headers, **SECRET})
+    return replace(answer, headers={**answer.headers, **SECRET})
 
 
 def poll(ask: Ask) -> Answer:
@@ -57,13 +57,13 @@ def poll(ask: Ask) -> Answer:
     sent = {name: values[-1] for name, values in ask.call.form.items()}
     if sent.get("grant_type") != GRANT:
         return error("unsupported_grant_type", "tokens are given to programs with a code alone")
-    found = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
-    if isinstance(found, str):
-        return error(found)
-    made = _made(ask, found, sent["device_code"])
-    if made is None:  # whoever let it in may do that no more
+    outcome = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
+    if isinstance(outcome, str):
+        return error(outcome)
+    answer = _made(ask, outcome, sent["device_code"])
+    if answer is None:  # whoever let it in may do that no more
         return error("access_denied")
-    return Answer(headers={**made.headers, **SECRET}, body=made.body)
+    return Answer(headers={**answer.headers, **SECRET}, body=answer.body)
 
 
 def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
@@ -78,7 +78,7 @@ def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
     asked_by(entry.account, entry.token)
     purpose = min(entry.purpose, actor.purpose, key=_rank)
     try:
-        made, secret = accounts.new_token(
+        token, secret = accounts.new_token(
             entry.account,
             entry.name,
             purpose,
@@ -89,8 +89,8 @@ def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
         )
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
-    told = {"access_token": str(secret), "token_type": "bearer", "scope": made.purpose}
-    return json_answer(told | {"expires_in": _left(str(made.expires))})
+    body = {"access_token": str(secret), "token_type": "bearer", "scope": token.purpose}
+    return json_answer(body | {"expires_in": _left(str(token.expires))})
 
 
 def _left(expires: str) -> int:
@@ -100,8 +100,8 @@ def _left(expires: str) -> int:
 
 def error(code: str, text: str = "") -> Answer:
     """An error as RFC 6749 has it."""
-    told = json_answer({"error": code} | ({"error_description": text} if text else {}), 400)
-    return replace(told, headers={**told.headers, **SECRET}, code=code)
+    answer = json_answer({"error": code} | ({"error_description": text} if text else {}), 400)
+    return replace(answer, headers={**answer.headers, **SECRET}, code=code)
 
 
 def hash_of(ask: Ask, code: str) -> str:

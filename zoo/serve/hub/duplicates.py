@@ -47,14 +47,14 @@ def duplicate(ask: Ask) -> Answer:
         raise ask.no_repo()
     wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
     new = repo_path(wanted.repository, None)
-    said = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
+    repo_fields = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
     if not ask.may("write", new):
         raise ask.forbidden("write", new)
     with ask.hub.changing():
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
         if ask.hub.exists(new) and not _is_part(ask.hub, new):
-            raise Refused("Conflict", f"there is a repository {new} already", data=said)
+            raise Refused("Conflict", f"there is a repository {new} already", data=repo_fields)
         check_new_name(ask, new)
         check_room(ask)
         versions = ask.hub.history.versions(ask.repo)
@@ -63,7 +63,7 @@ def duplicate(ask: Ask) -> Answer:
         check_fits(ask, _objects(ask, versions), new)
         _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
         _make(ask, new, versions)
-    return json_answer({**said, "filesCopyPending": False})
+    return json_answer({**repo_fields, "filesCopyPending": False})
 
 
 def _objects(ask: Ask, versions: Sequence[Version]) -> Iterator[tuple[Digest, int]]:
@@ -84,8 +84,8 @@ def _is_part(hub: Hub, repo: str) -> bool:
     """Whether a repository is what a duplicate has left that was cut off, and nothing since."""
     for version in hub.history.all_versions(repo):
         log = reversed(hub.workspace.store.history(version.ref))
-        made = [*takewhile(lambda entry: not entry.deleted, log)][-1]
-        if made.why != DUPLICATE or made.manifest != version.entry.manifest:
+        first = [*takewhile(lambda entry: not entry.deleted, log)][-1]
+        if first.why != DUPLICATE or first.manifest != version.entry.manifest:
             return False
     return hub.accounts.repos.begun(repo)
 
@@ -98,14 +98,14 @@ def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
     hub.accounts.repos.begin(new)
     try:
         _clear(hub, new)
-        made = [_copy(hub, new, each) for each in versions]
+        copies = [_copy(hub, new, each) for each in versions]
     except BaseException:
         with suppress(ZooError):  # then it is noted still
             _clear(hub, new)
             hub.accounts.repos.remove(new)
         raise
     hub.accounts.repos.add(new, hub.history.emptied(new))
-    for version in made:
+    for version in copies:
         hub.tell("name made", version.ref, version.entry)
         document = hub.files.document(version.entry.manifest)
         if isinstance(document, Snapshot):

@@ -47,8 +47,8 @@ class _Asked(msgspec.Struct, frozen=True):
 class _Not(Exception):
     """What RFC 8693 calls an error, what is told of it, and why, for who runs the server."""
 
-    def __init__(self, code: str, told: str, why: str) -> None:
-        self.code, self.told, self.why = code, told, why
+    def __init__(self, code: str, message: str, why: str) -> None:
+        self.code, self.told, self.why = code, message, why
         super().__init__(why)
 
 
@@ -105,21 +105,21 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
         )
     except (Conflict, UnknownName) as error:
         raise _Not("invalid_grant", NONE_FITS, error.message) from error
-    told = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}
-    made = json_answer(told | {"expires_in": int(LASTS), "scope": "append"})
-    return replace(made, headers={**made.headers, **device.SECRET})
+    body = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}
+    answer = json_answer(body | {"expires_in": int(LASTS), "scope": "append"})
+    return replace(answer, headers={**answer.headers, **device.SECRET})
 
 
 def _fitting(ask: Ask, token: str) -> tuple[list[Publisher], Claims]:
     """The publishers that a token fits, and what it says."""
     try:
-        said = issuer_of(token)
-        of_issuer = [each for each in ask.hub.accounts.publishers.all() if each.issuer == said]
+        issuer = issuer_of(token)
+        of_issuer = [each for each in ask.hub.accounts.publishers.all() if each.issuer == issuer]
         if not of_issuer:
             raise InvalidToken("no publisher has its issuer")
         hosts = tuple(sorted({host for each in of_issuer for host in each.hosts}))
         audience = ask.hub.public_url or ask.call.base
-        claims = verified(token, ask.hub.issuers.at(said, hosts), audience)
+        claims = verified(token, ask.hub.issuers.at(issuer, hosts), audience)
     except InvalidToken as error:
         raise _Not("invalid_grant", NONE_FITS, f"a job's token: {error}") from error
     fitting = [each for each in of_issuer if each.fits(claims)]
@@ -156,5 +156,5 @@ def _chosen(fitting: Sequence[Publisher], resource: str) -> tuple[Publisher, str
 
 def _told(publisher: Publisher, claims: Claims) -> str:
     names = dict.fromkeys((*publisher.claims, *TOLD))
-    said = {name: text_of(claims.get(name)) for name in names}
-    return ", ".join(f"{name}={clean(text)[:LETTERS]}" for name, text in said.items() if text)
+    texts = {name: text_of(claims.get(name)) for name in names}
+    return ", ".join(f"{name}={clean(text)[:LETTERS]}" for name, text in texts.items() if text)

@@ -46,8 +46,8 @@ def safetensors_metadata(ask: Ask, path: str) -> Answer:
     for name in sorted(names):
         header = _header(ask, commit, str(PurePosixPath(path).parent / name), left)
         headers[name], left = msgspec.Raw(header), left - len(header)
-    told = {"index": {"metadata": index.metadata}, "headers": headers}
-    return Answer(headers=JSON, body=encode(told))
+    reply = {"index": {"metadata": index.metadata}, "headers": headers}
+    return Answer(headers=JSON, body=encode(reply))
 
 
 def _header(ask: Ask, commit: Commit, path: str, most: int) -> bytes:

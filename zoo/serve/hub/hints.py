@@ -91,8 +91,8 @@ def hinted(ask: Ask, xorbs: Xorbs) -> bytes:
     with ask.hub.taking_turns(
         xorbs.folder
     ):  # a client asks several times at once, and is told the same
-        told = xorbs.hint()
-        if told is None:
+        shard = xorbs.hint()
+        if shard is None:
             virtual = [
                 (xorb, chunks[xorb.first : xorb.first + xorb.count])
                 for digest, file, chunks in _known(ask)
@@ -100,9 +100,9 @@ def hinted(ask: Ask, xorbs: Xorbs) -> bytes:
             ]
             if not virtual:
                 return b""
-            told = hint(virtual)
-            xorbs.tell(told, [xorb for xorb, _ in virtual])
-    return told
+            shard = hint(virtual)
+            xorbs.tell(shard, [xorb for xorb, _ in virtual])
+    return shard
 
 
 def open_virtual(ask: Ask, xorb: VirtualXorb) -> VirtualReader:
@@ -123,11 +123,11 @@ def open_virtual(ask: Ask, xorb: VirtualXorb) -> VirtualReader:
 
 def _known(ask: Ask) -> Iterator[tuple[Digest, WeightsFile, list[Chunk]]]:
     """The files that are told of, each with the checkpoint or snapshot that has it, and chunks."""
-    made, left = 0, MOST_CHUNKS
+    cut_count, left = 0, MOST_CHUNKS
     for digest, file in islice(_likely(ask), FILES):
         chunks = read_chunks(ask.hub.workspace.store, file.sha256.hex, file.size)
-        if not chunks and made < MADE and file.size <= MOST_BYTES:
-            made += 1
+        if not chunks and cut_count < MADE and file.size <= MOST_BYTES:
+            cut_count += 1
             chunks = _cut(ask, file)
         if chunks and len(chunks) <= left:
             left -= len(chunks)
@@ -171,7 +171,7 @@ def _similar(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
     """The weights of networks that have the tensors which the files begin with; the one with most
     of them first, and of several the closest in size.
     """
-    found = list[tuple[int, Digest, WeightsFile]]()
+    matches = list[tuple[int, Digest, WeightsFile]]()
     sent = [(file.size, tensors) for file in _planned(ask) if (tensors := _tensors(file.sample))]
     registry, most = ask.hub.workspace.registry, SIMILAR // max(1, len(sent))
     near = chain.from_iterable(registry.checkpoints_of_size(size, most) for size, _ in sent)
@@ -180,20 +180,20 @@ def _similar(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
             has = {(each.name, each.dtype, _shape(each.shape)) for each in file.tensors}
             shared = ((len(wanted & has), len(wanted)) for _, wanted in sent)
             if most_shared := max((count for count, of in shared if 2 * count >= of), default=0):
-                found.append((most_shared, digest, file))
-    for _, digest, file in sorted(found, key=lambda each: -each[0]):
+                matches.append((most_shared, digest, file))
+    for _, digest, file in sorted(matches, key=lambda each: -each[0]):
         yield digest, file
 
 
 def _weights(ask: Ask, digests: Sequence[Digest]) -> Mapping[Digest, Sequence[WeightsFile]]:
     """The weights of those checkpoints and snapshots that are there for who asks."""
-    hub, found = ask.hub, dict[Digest, Sequence[WeightsFile]]()
+    hub, weights = ask.hub, dict[Digest, Sequence[WeightsFile]]()
     there = hub.reach.there(ask.knowing_all(), digests)
     for digest in digests:
         with suppress(ZooError):  # it is gone, or damaged
             if digest in there:
-                found[digest] = hub.files.document(digest).weights
-    return found
+                weights[digest] = hub.files.document(digest).weights
+    return weights
 
 
 def _planned(ask: Ask) -> list[FileToSend]:
@@ -211,10 +211,10 @@ def _plan(ask: Ask) -> str:
 def _tensors(sample: str) -> Tensors:
     """The tensors that the first bytes of a file tell of."""
     with suppress(ValueError):
-        found = TENSOR.findall(b64decode(sample))
+        matches = TENSOR.findall(b64decode(sample))
         return frozenset(
             (name.decode(), dtype.decode(), _shape(map(int, filter(None, shape.split(b",")))))
-            for name, dtype, shape in found
+            for name, dtype, shape in matches
         )
     return frozenset()
 

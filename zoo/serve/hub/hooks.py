@@ -185,10 +185,10 @@ def _owned(ask: Ask) -> list[Webhook]:
 def _found(ask: Ask, hook_id: str) -> Webhook:
     """One of those that who asks owns. Raises `Refused` if it is none."""
     ask.check_unlimited()
-    found = [each for each in _owned(ask) if each.id == hook_id]
-    if not found:
+    matches = [each for each in _owned(ask) if each.id == hook_id]
+    if not matches:
         raise Refused("NotFound", f"there is no webhook '{hook_id:.40}', or it is not yours")
-    return found[0]
+    return matches[0]
 
 
 def _done(what: Callable[[], Webhook]) -> Webhook:
@@ -202,9 +202,9 @@ def _answer(ask: Ask, hook: Webhook) -> Answer:
     return _secret({"webhook": _told(ask, hook)})
 
 
-def _secret(told: object) -> Answer:
+def _secret(value: object) -> Answer:
     """What nobody on the way is to keep."""
-    answer = json_answer(told)
+    answer = json_answer(value)
     return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})
 
 

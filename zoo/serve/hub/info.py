@@ -98,16 +98,16 @@ class ModelInfo:
         """The files of the network: of files that are no checkpoint, those that clients load."""
         if self.manifest:
             return self.manifest.weights
-        found = {file.name: file for file in self.ask.hub.files.document(self.digest).weights}
-        if whole := found.get(WEIGHTS):
+        files = {file.name: file for file in self.ask.hub.files.document(self.digest).weights}
+        if whole := files.get(WEIGHTS):
             return (whole,)
-        return tuple(file for name, file in found.items() if SHARD.fullmatch(name))
+        return tuple(file for name, file in files.items() if SHARD.fullmatch(name))
 
     @cached_property
     def card(self) -> Json:
         """What it says of itself, first what its README does, if that was sent."""
-        said = card_metadata(self.manifest) if self.manifest else {}
-        return {**said, **(json.loads(self.view.front) if self.view else {})}
+        metadata = card_metadata(self.manifest) if self.manifest else {}
+        return {**metadata, **(json.loads(self.view.front) if self.view else {})}
 
     def text(self, name: str) -> str | None:
         """What the card says under a name, where that is a text."""

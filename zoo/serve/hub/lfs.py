@@ -73,17 +73,17 @@ def batch(ask: Ask) -> Answer:
 
 
 def _told(ask: Ask, file: File, parts: int) -> dict[str, object]:
-    said: dict[str, object] = {"oid": file.oid, "size": file.size}
+    entry: dict[str, object] = {"oid": file.oid, "size": file.size}
     if file.size > UPLOADED_FILE_BYTES:
         most = f"a file has at most {UPLOADED_FILE_BYTES} bytes here"
-        return {**said, "error": {"code": 413, "message": most}}
+        return {**entry, "error": {"code": 413, "message": most}}
     if there := ask.hub.blobs.find(file.oid, ask):
         wrong = {"code": 422, "message": f"the file of that SHA-256 has {there.size} bytes"}
-        return said if there.size == file.size else {**said, "error": wrong}
+        return entry if there.size == file.size else {**entry, "error": wrong}
     try:
         check_size(ask, file.size)
     except Refused as refused:
-        return {**said, "error": {"code": refused.status, "message": refused.message}}
+        return {**entry, "error": {"code": refused.status, "message": refused.message}}
     upload = token_hex(8)
     verify = {"href": f"{ask.call.base}/{ask.repo}.git/info/lfs/objects/verify"}
 
@@ -99,7 +99,7 @@ def _told(ask: Ask, file: File, parts: int) -> dict[str, object]:
             "href": at("complete", "lfs complete"),
             "header": {"chunk_size": str(PART_BYTES), **urls},
         }
-    return {**said, "actions": {"upload": send, "verify": verify}}
+    return {**entry, "actions": {"upload": send, "verify": verify}}
 
 
 def put(ask: Ask, oid: str) -> Answer:

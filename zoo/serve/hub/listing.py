@@ -83,15 +83,15 @@ def list_models(ask: Ask) -> Answer:
     )
 
 
-def told_of(found: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Iterator[T]:
+def told_of(infos: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Iterator[T]:
     """What is told of each repository; one that fails is left out, and fails no list.
 
     Raises:
         Unavailable: One is being described.
     """
-    for each in found:
+    for each in infos:
         try:
-            told = tell(each)
+            entry = tell(each)
         except Unavailable:
             raise
         except (Refused, ZooError) as error:  # the index lags behind, or it is damaged
@@ -99,7 +99,7 @@ def told_of(found: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Itera
         except Exception:
             LOG.exception("%s is left out of a list", each.repo)
         else:
-            yield told
+            yield entry
 
 
 def _number(ask: Ask, name: str, usual: int, *, least: int = 0) -> int:
@@ -163,12 +163,12 @@ def having_files(
     ``search`` in their names, and a number of parameters within ``bounds``.
     """
     newest = readable(ask, author)
-    for path, found in newest.items():
+    for path, result in newest.items():
         if search not in path.lower():
             continue
-        if bounds and not bounds[0] <= (found.params or 0) <= bounds[1]:
+        if bounds and not bounds[0] <= (result.params or 0) <= bounds[1]:
             continue
-        if info := _of_checkpoint(ask, path, found):
+        if info := _of_checkpoint(ask, path, result):
             yield info
     # The index knows checkpoints only.
     for path in [] if bounds else ask.hub.history.repos():
@@ -203,35 +203,35 @@ def _sent(ask: Ask, digest: Digest) -> View | None:
 
 def readable(ask: Ask, author: str | None) -> dict[str, SearchResult]:
     """What each repository has that may be read, of all or of one namespace, last changed first."""
-    found = _newest(ask.hub.workspace.registry, author)
-    return {path: each for path, each in found.items() if ask.may("read", path)}
+    newest = _newest(ask.hub.workspace.registry, author)
+    return {path: each for path, each in newest.items() if ask.may("read", path)}
 
 
 def _newest(registry: Registry, author: str | None) -> dict[str, SearchResult]:
     """What each name has, last changed first: its default tag, or the newest of the others."""
     newest: dict[str, SearchResult] = {}
     asked = Query(sort="-updated", limit=MOST, pulled=True, owner=author)
-    for found in registry.search(asked):
-        if found.kind == "checkpoint":
-            ref = Reference.parse(found.name)
+    for result in registry.search(asked):
+        if result.kind == "checkpoint":
+            ref = Reference.parse(result.name)
             if ref.tag == DEFAULT_TAG:
-                newest[ref.path] = found
+                newest[ref.path] = result
             else:
-                newest.setdefault(ref.path, found)
+                newest.setdefault(ref.path, result)
     return newest
 
 
-def _of_checkpoint(ask: Ask, path: str, found: SearchResult) -> ModelInfo | None:
-    modified = RefEntry.parse_time(found.updated or "")
-    if found.manifest is None or modified is None:
+def _of_checkpoint(ask: Ask, path: str, result: SearchResult) -> ModelInfo | None:
+    modified = RefEntry.parse_time(result.updated or "")
+    if result.manifest is None or modified is None:
         return None
-    ref = Reference.parse(found.name)
+    ref = Reference.parse(result.name)
     revision = MAIN if ref.tag == DEFAULT_TAG else ref.tag
     entry = ask.hub.workspace.store.read_ref(ref)
     sent = None
-    if entry and entry.manifest != found.manifest:  # it is one among files, or the index lags
+    if entry and entry.manifest != result.manifest:  # it is one among files, or the index lags
         sent = _sent(ask, entry.manifest)
-    return ModelInfo(ask, path, found.manifest, modified, revision, sent)
+    return ModelInfo(ask, path, result.manifest, modified, revision, sent)
 
 
 def _fits(ask: Ask, info: ModelInfo) -> bool:
@@ -246,9 +246,9 @@ def _bounds(text: str) -> tuple[float, float] | None:
     """The least and the most of a number: ``min:6M,max:128M``. Raises as `_number`."""
     bounds = {"min": 0.0, "max": math.inf}
     for part in text.split(",") if text else ():
-        if not (found := BOUND.fullmatch(part.strip())):
+        if not (match := BOUND.fullmatch(part.strip())):
             example = "min:6M,max:128M"
             raise Refused("BadRequest", f"num_parameters is like {example}: not '{text:.40}'")
-        which, number, unit = found.groups()
+        which, number, unit = match.groups()
         bounds[which.lower()] = float(number) * UNITS[unit.upper()]
     return (bounds["min"], bounds["max"]) if text else None

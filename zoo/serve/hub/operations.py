@@ -100,19 +100,19 @@ def read_operations(
     for number, line in enumerate(_lines(pieces)):
         if number > COMMIT_LINES:
             raise Refused("TooLarge", f"a commit has at most {COMMIT_LINES:,} files here")
-        said = _decoded(LINE, line)
-        if said.key == "header":
-            _read_header(_decoded(HEADER, said.value), done)
-        elif said.key == "file":
-            done.each.append(_small(_decoded(FILE, said.value), add))
-        elif said.key == "lfsFile":
-            done.each.append(_large(_decoded(LARGE_FILE, said.value), find))
-        elif said.key in ("deletedFile", "deletedFolder", "deletedEntry"):
-            path, folder = _decoded(DELETED, said.value).path, said.key == "deletedFolder"
+        entry = _decoded(LINE, line)
+        if entry.key == "header":
+            _read_header(_decoded(HEADER, entry.value), done)
+        elif entry.key == "file":
+            done.each.append(_small(_decoded(FILE, entry.value), add))
+        elif entry.key == "lfsFile":
+            done.each.append(_large(_decoded(LARGE_FILE, entry.value), find))
+        elif entry.key in ("deletedFile", "deletedFolder", "deletedEntry"):
+            path, folder = _decoded(DELETED, entry.value).path, entry.key == "deletedFolder"
             done.each.append(Deletion(_checked(path.rstrip("/") if folder else path), folder))
         else:
             raise Refused(
-                "BadRequest", f"line {number + 1} is of the unknown kind {said.key!r:.40}"
+                "BadRequest", f"line {number + 1} is of the unknown kind {entry.key!r:.40}"
             )
     if not done.message:
         raise Refused("BadRequest", "the commit has no header")
@@ -171,10 +171,10 @@ def _large(file: _LargeFile, find: Callable[[str], SnapshotFile | None]) -> Snap
     path = _checked(file.path)
     if file.algo != "sha256" or not SHA256.fullmatch(file.oid):
         raise Refused("BadRequest", f"'{path}' has no SHA-256")
-    found = find(file.oid)
-    if found is None or file.size not in (None, found.size):
+    stored_file = find(file.oid)
+    if stored_file is None or file.size not in (None, stored_file.size):
         raise Refused("BadRequest", f"the bytes of '{path}' were not sent: {file.oid}")
-    return _placed(found, path)
+    return _placed(stored_file, path)
 
 
 def _placed(file: SnapshotFile, path: str) -> SnapshotFile:

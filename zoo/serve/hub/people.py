@@ -48,8 +48,8 @@ def repositories(ask: Ask, organization: str = "") -> Answer:
     if organization:
         _check_there(ask, organization, team=True)
     own = having_files(ask, organization or ask.actor.name)
-    found = [*told_of(own, lambda each: (each, each.storage))]
-    total = sum(size for _, size in found)
+    rows = [*told_of(own, lambda each: (each, each.storage))]
+    total = sum(size for _, size in rows)
     return json_answer(
         [
             {
@@ -60,7 +60,7 @@ def repositories(ask: Ask, organization: str = "") -> Answer:
                 "storage": size,
                 "storagePercent": 100 * size / total if total else 0,
             }
-            for info, size in found
+            for info, size in rows
         ]
     )
 
@@ -82,6 +82,6 @@ def _members(ask: Ask, team: str) -> list[str]:
 
 
 def _models(ask: Ask, namespace: str) -> int:
-    made = ask.hub.accounts.repos.all()
-    own = [path for path in made if path.startswith(f"{namespace}/") and ask.may("read", path)]
+    paths = ask.hub.accounts.repos.all()
+    own = [path for path in paths if path.startswith(f"{namespace}/") and ask.may("read", path)]
     return len({*readable(ask, namespace), *filter(ask.hub.exists, own)})

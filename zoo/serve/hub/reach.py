@@ -55,30 +55,30 @@ class Reach:
         """
         if sees_all(ask.actor):
             return {*digests}
-        found = self._remembered(ask, digests)
-        left = {*digests} - found
-        found |= self._reached(ask, left)
-        left -= found
+        reachable = self._remembered(ask, digests)
+        left = {*digests} - reachable
+        reachable |= self._reached(ask, left)
+        left -= reachable
         if left and ask.actor.name:
-            found |= sent_lately(self._store, _sender(ask.actor), left)
-            left -= found
+            reachable |= sent_lately(self._store, _sender(ask.actor), left)
+            left -= reachable
         if left and self._look_at_all():
-            found |= self._reached(ask, left)
-        return found
+            reachable |= self._reached(ask, left)
+        return reachable
 
     def names(self, ask: Ask, digests: Collection[Digest]) -> dict[Digest, Reference]:
         """A name that has, or had, each of some manifests, of the names that who asks may read;
         nothing of those that no such name has had.
         """
-        found = self._named(ask, digests)
-        if len(found) < len({*digests}) and self._look_at_all():
-            found = self._named(ask, digests)
-        return found
+        names = self._named(ask, digests)
+        if len(names) < len({*digests}) and self._look_at_all():
+            names = self._named(ask, digests)
+        return names
 
     def _named(self, ask: Ask, digests: Collection[Digest]) -> dict[Digest, Reference]:
         repos = [repo for repo in self._table.repos() if ask.may("read", repo)]
-        found = self._table.reached(digests, repos).items() if digests else ()
-        return {each: one.ref for one, these in found if self._stands(one) for each in these}
+        witnesses = self._table.reached(digests, repos).items() if digests else ()
+        return {each: one.ref for one, these in witnesses if self._stands(one) for each in these}
 
     def keep_sent(self, ask: Ask, digest: Digest) -> None:
         """Note that who asks has sent an object or a manifest, which is here."""
@@ -92,11 +92,11 @@ class Reach:
         for digest in digests:
             if last := self._recent.get(digest):
                 seen.setdefault(last, set()).add(digest)
-        found: set[Digest] = set()
+        reachable: set[Digest] = set()
         for last, these in seen.items():
             if ask.may("read", last.ref.path) and self._stands(last):
-                found |= these
-        return found
+                reachable |= these
+        return reachable
 
     def _stands(self, witness: Witness) -> bool:
         """Whether what a witness has is here, and its name has not moved since."""
@@ -109,7 +109,7 @@ class Reach:
         if not digests:
             return set()
         repos = [repo for repo in self._table.repos() if ask.may("read", repo)]
-        found: set[Digest] = set()
+        reachable: set[Digest] = set()
         # What is known may be old: each name that is relied on is looked at, and then the next.
         left, witnesses = {*digests}, dict[Witness, set[Digest]]()
         while left and (witnesses := self._table.reached(left, repos)):
@@ -117,11 +117,11 @@ class Reach:
                 if not self._stands(witness):
                     self._look_again(witness)
                     continue
-                found |= these
+                reachable |= these
                 for item in these:
                     self._recent.put(item, witness)
-            left = {item for these in witnesses.values() for item in these} - found
-        return found
+            left = {item for these in witnesses.values() for item in these} - reachable
+        return reachable
 
     def _look_again(self, witness: Witness) -> None:
         """Have the table say no more what it said of a witness that does not stand."""
@@ -182,16 +182,16 @@ class Reach:
 
 def _documents(entries: Collection[RefEntry]) -> list[Digest]:
     """What a name has, or had since it was there; none if it was deleted."""
-    found: dict[Digest, None] = {}
+    manifests: dict[Digest, None] = {}
     before: dict[Digest, None] = {}
     for entry in entries:
         if entry.deleted:
-            found, before = {}, found or before
+            manifests, before = {}, manifests or before
             continue
-        if not found and entry.why == RESTORED:
-            found = before
-        found[entry.manifest] = None
-    return [*found]
+        if not manifests and entry.why == RESTORED:
+            manifests = before
+        manifests[entry.manifest] = None
+    return [*manifests]
 
 
 def sees_all(actor: Actor) -> bool:

@@ -47,11 +47,11 @@ def list_commits(ask: Ask, revision: str) -> Answer:
 
 
 def _commit(commit: Commit, *, formatted: bool) -> Json:
-    said = {"title": commit.title, "message": commit.message}
+    texts = {"title": commit.title, "message": commit.message}
     return {
         "id": commit.id,
-        **said,
+        **texts,
         "date": iso_time(commit.at),
         "authors": [{"user": commit.author}],
-        **({"formatted": said} if formatted else {}),
+        **({"formatted": texts} if formatted else {}),
     }

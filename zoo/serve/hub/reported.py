@@ -23,10 +23,10 @@ def reported_by(ask: Ask, name: str) -> tuple[ReportedRun, Json]:
         Refused: There is none, or they may not.
     """
     run = ask.hub.reported.find(name)
-    said = run.said() if run else None
-    if run is None or said is None or not ask.may("read", Reference.parse(said["save"]).path):
+    record = run.said() if run else None
+    if run is None or record is None or not ask.may("read", Reference.parse(record["save"]).path):
         raise no_run()
-    return run, said
+    return run, record
 
 
 def delete_reported(ask: Ask, name: str) -> None:
@@ -35,8 +35,8 @@ def delete_reported(ask: Ask, name: str) -> None:
     Raises:
         Refused: There is none, or they may not.
     """
-    run, said = reported_by(ask, name)
-    path = Reference.parse(said["save"]).path
+    run, record = reported_by(ask, name)
+    path = Reference.parse(record["save"]).path
     if not ask.may("protect", path):
         raise ask.forbidden("protect", path)
     with run.alone():

@@ -79,17 +79,17 @@ def create(ask: Ask) -> Answer:
     """Make an empty repository."""
     wanted = ask.call.read(NewRepo)
     path = wanted.path(ask)
-    said = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
+    repo_fields = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
     if not ask.may("write", path):
         raise ask.forbidden("write", path)
     with ask.hub.changing():
         if ask.hub.exists(path):
-            raise Refused("Conflict", f"there is a repository {path} already", data=said)
+            raise Refused("Conflict", f"there is a repository {path} already", data=repo_fields)
         check_new_name(ask, path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
         ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
-    return json_answer(said)
+    return json_answer(repo_fields)
 
 
 def delete(ask: Ask) -> Answer:
@@ -206,6 +206,6 @@ def check_made(ask: Ask, path: str) -> None:
         InvalidReference: It cannot.
     """
     ref = Reference.parse(path)
-    made = [each.partition("/") for each in ask.hub.accounts.repos.all()]
-    check_case(path, ref.namespace, (namespace for namespace, _, _ in made))
-    check_case(path, ref.name, (name for there, _, name in made if there == ref.namespace))
+    repos = [each.partition("/") for each in ask.hub.accounts.repos.all()]
+    check_case(path, ref.namespace, (namespace for namespace, _, _ in repos))
+    check_case(path, ref.name, (name for there, _, name in repos if there == ref.namespace))

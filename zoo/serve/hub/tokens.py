@@ -21,8 +21,8 @@ def tokens_of(ask: Ask, account: str) -> tuple[ServerToken, ...]:
     """The tokens of an account, first those that are good, the newest first. A token that is for
     some names only shows itself.
     """
-    found = ask.hub.accounts.tokens(account)[::-1]
-    rows = [_seen(ask, each) for each in found if not ask.actor.only or each.id == ask.actor.id]
+    tokens = ask.hub.accounts.tokens(account)[::-1]
+    rows = [_seen(ask, each) for each in tokens if not ask.actor.only or each.id == ask.actor.id]
     ended = [row for row in rows if row.ended]
     return (*(row for row in rows if not row.ended), *ended[:ENDED])
 
@@ -52,7 +52,7 @@ def make_token(
     Raises:
         InvalidOption, InvalidReference, UnknownName: As `Accounts.new_token`.
     """
-    made, secret = ask.hub.accounts.new_token(
+    token, secret = ask.hub.accounts.new_token(
         account,
         name,
         purpose,
@@ -60,7 +60,7 @@ def make_token(
         lasts=days * DAY if days is not None else None,
         by=ask.actor.id if account == ask.actor.name or ask.actor.ends else "",
     )
-    return _seen(ask, made), str(secret)
+    return _seen(ask, token), str(secret)
 
 
 def revoke_token(ask: Ask, account: str, token_id: str) -> None:

@@ -26,8 +26,8 @@ DIGITS = 13
 
 def ready(ask: Ask) -> Answer:
     """Whether the server can do its work; 503 with what is not well."""
-    found = ask.hub.health.look()
-    return json_answer(found, 200 if all(found.values()) else 503)
+    checks = ask.hub.health.look()
+    return json_answer(checks, 200 if all(checks.values()) else 503)
 
 
 def metrics(ask: Ask) -> Answer:

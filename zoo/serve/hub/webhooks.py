@@ -166,7 +166,7 @@ class Deliveries:
 
     def _repo(self, repo: str) -> dict[str, object]:
         private = not may(ANYBODY, "read", self._hub.accounts.rules().access(repo))
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "type": "model",
             "name": repo,
             "id": repo,
@@ -175,8 +175,8 @@ class Deliveries:
             "url": {"web": f"{self._url}/{repo}", "api": f"{self._url}/api/models/{repo}"},
         }
         if head := self._head(repo, MAIN):
-            told["headSha"] = told["head_sha"] = head
-        return told
+            fields["headSha"] = fields["head_sha"] = head
+        return fields
 
     def _refs(self, repo: str, tag: str, row: Row) -> Iterator[dict[str, str | None]]:
         name = MAIN if tag == DEFAULT_TAG else tag

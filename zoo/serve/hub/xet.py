@@ -54,8 +54,8 @@ def chunks(ask: Ask, space: str, digest: str) -> Answer:
     matter.
     """
     del digest
-    if told := hinted(*_xorbs(ask, space)):
-        return Answer(headers={"Content-Type": "application/octet-stream"}, body=told)
+    if shard := hinted(*_xorbs(ask, space)):
+        return Answer(headers={"Content-Type": "application/octet-stream"}, body=shard)
     raise Refused("NotFound", "no such chunk is known")
 
 

@@ -73,8 +73,8 @@ def adopted(workspace: Workspace, wanted: AdoptRequest) -> AdoptResult:
 def _belongs(file: SnapshotFile) -> bool:
     if "/" in file.path or not fits_everywhere(file.path):
         return False
-    told = file.path.endswith(TOLD) or file.path.startswith(TOLD)
-    return bool(file.weights) or (told and file.size <= HEADER_BYTES)
+    is_document = file.path.endswith(TOLD) or file.path.startswith(TOLD)
+    return bool(file.weights) or (is_document and file.size <= HEADER_BYTES)
 
 
 def main() -> None:

@@ -92,14 +92,14 @@ class Adopter:
                 self._process.kill()
             try:
                 line = msgspec.json.encode(wanted) + b"\n"
-                said, _ = self._process.communicate(line, timeout=SECONDS)
+                output, _ = self._process.communicate(line, timeout=SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 return AdoptResult(problem=f"it took more than {SECONDS} seconds")
             except BrokenPipeError:  # it has died
-                said = b""
+                output = b""
         try:
-            return ANSWER.decode(said)
+            return ANSWER.decode(output)
         except msgspec.DecodeError:
             return AdoptResult(problem="what makes checkpoints has failed; the log tells of what")
 

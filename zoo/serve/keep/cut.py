@@ -105,12 +105,12 @@ def _cuts(ends: list[int], size: int, *, last: bool) -> Iterator[int]:
 
 def _ends(data: bytearray, begin: int) -> list[int]:
     """Behind which bytes from ``begin`` on a chunk may end."""
-    whole, found = np.frombuffer(data, np.uint8), list[int]()
+    whole, ends = np.frombuffer(data, np.uint8), list[int]()
     for at in range(begin, len(data), BLOCK):
         since = max(at - WINDOW + 1, 0)
         hashes = _hashes(whole[since : at + BLOCK])[at - since :]
-        found += (np.flatnonzero(hashes >> np.uint64(64 - ZEROS) == 0) + at + 1).tolist()
-    return found
+        ends += (np.flatnonzero(hashes >> np.uint64(64 - ZEROS) == 0) + at + 1).tolist()
+    return ends
 
 
 def _hashes(data: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -47,8 +47,8 @@ class Deprecations:
                 self._complete = self._look(began + LOOK_SECONDS)
                 took = time.monotonic() - began
                 self._rested = time.monotonic() + (SHARE * took if self._complete else 0.0)
-            found = {ref: entry for ref, (_, entry) in self._known.items() if entry}
-            return dict(sorted(found.items())), self._complete
+            entries = {ref: entry for ref, (_, entry) in self._known.items() if entry}
+            return dict(sorted(entries.items())), self._complete
 
     def _look(self, until: float) -> bool:
         """Look at all names, as far as one comes until then; whether that was to the end."""
@@ -88,6 +88,6 @@ def _folders(store: Store) -> Iterator[tuple[Reference, int]]:
 
 
 def _inside(folder: Path | str) -> list[os.DirEntry[str]]:
-    with suppress(OSError), os.scandir(folder) as found:
-        return [each for each in found if each.is_dir(follow_symlinks=False)]
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [each for each in entries if each.is_dir(follow_symlinks=False)]
     return []

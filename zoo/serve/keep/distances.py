@@ -65,7 +65,7 @@ class DistanceWorker:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._recent: LruCache[tuple[Digest, Digest], Distances] = LruCache(
-            ROOM, lambda found: 100 + len(found.units)
+            ROOM, lambda distances: 100 + len(distances.units)
         )
         self._starting, self._waiting, self._closed = Lock(), 0, False
         self._thread = ThreadPoolExecutor(1, "distances")
@@ -75,23 +75,23 @@ class DistanceWorker:
         after ``patience`` seconds.
         """
         with self._starting:
-            found = self._recent.get((before, after))
-            if found is None or found.over:
-                found = Distances()
+            distances = self._recent.get((before, after))
+            if distances is None or distances.over:
+                distances = Distances()
                 if self._closed or self._waiting >= WAITING:
-                    return found  # whoever asks again may be luckier
-                self._recent.put((before, after), found)
+                    return distances  # whoever asks again may be luckier
+                self._recent.put((before, after), distances)
                 self._waiting += 1
-                self._thread.submit(self._work, before, after, found)
-        found.done.wait(patience)
-        return found
+                self._thread.submit(self._work, before, after, distances)
+        distances.done.wait(patience)
+        return distances
 
     def of_each(self, pairs: Iterable[tuple[Digest, Digest]], patience: float) -> list[Distances]:
         """As `of`, of several pairs after ``patience`` seconds in all."""
         until = time.monotonic() + patience
         begun = [self.of(*pair, 0) for pair in pairs]
-        for found in begun:
-            found.done.wait(max(0.0, until - time.monotonic()))
+        for distances in begun:
+            distances.done.wait(max(0.0, until - time.monotonic()))
         return begun
 
     def close(self) -> None:
@@ -99,37 +99,37 @@ class DistanceWorker:
         self._closed = True
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, before: Digest, after: Digest, found: Distances) -> None:
+    def _work(self, before: Digest, after: Digest, distances: Distances) -> None:
         try:
-            self._fill(before, after, found)
+            self._fill(before, after, distances)
         except ZooError as error:
             LOG.warning("%s and %s are not compared: %s", before.short, after.short, error)
-            found.problem = "the bytes of one of them cannot be read"
+            distances.problem = "the bytes of one of them cannot be read"
         except Exception:
             LOG.exception("%s and %s are not compared", before.short, after.short)
-            found.problem = "comparing them has failed; the server's log tells why"
+            distances.problem = "comparing them has failed; the server's log tells why"
         finally:
             with self._starting:
                 self._waiting -= 1
-                self._recent.put((before, after), found)  # now that it is known how large it is
-            found.ended = time.monotonic()
-            found.done.set()
+                self._recent.put((before, after), distances)  # now that it is known how large it is
+            distances.ended = time.monotonic()
+            distances.done.set()
 
-    def _fill(self, before: Digest, after: Digest, found: Distances) -> None:
+    def _fill(self, before: Digest, after: Digest, distances: Distances) -> None:
         store = self._workspace.store
         one, other = store.manifest(before), store.manifest(after)
         sizes = [0, *self._sizes(one, other)]
         if sum(sizes) > MOST_BYTES or max(sizes) > LARGEST_BYTES:
-            found.problem = "they are too large to be compared here: zoo diff does it"
+            distances.problem = "they are too large to be compared here: zoo diff does it"
             return
         compared = compare(self._workspace, one, other)
-        found.known = compared.known
-        found.units = {unit.name: unit_diff(unit) for unit in compared.units}
+        distances.known = compared.known
+        distances.units = {unit.name: unit_diff(unit) for unit in compared.units}
         for unit in compared.units:
             if self._closed:
-                found.problem = "the server ends"
+                distances.problem = "the server ends"
                 return
-            found.units[unit.name] = measured(store, unit)
+            distances.units[unit.name] = measured(store, unit)
 
     def _sizes(self, one: Manifest, other: Manifest) -> Iterator[int]:
         """Sizes of the objects that only one of them has: those can have to be read."""

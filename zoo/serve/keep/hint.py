@@ -65,7 +65,7 @@ def virtual_xorbs(manifest: Digest, sha256: str, chunks: Sequence[Chunk]) -> Ite
 
 def hint(xorbs: Sequence[tuple[VirtualXorb, Sequence[Chunk]]]) -> bytes:
     """A shard of xorbs, each with its own chunks."""
-    records, named, found, at = list[bytes](), list[bytes](), list[tuple[bytes, bytes]](), 0
+    records, named, chunk_rows, at = list[bytes](), list[bytes](), list[tuple[bytes, bytes]](), 0
     for xorb, chunks in sorted(xorbs, key=lambda each: _order(_raw(each[0].name))):
         name, total = _raw(xorb.name), sum(chunk.size for chunk in chunks)
         records.append(name + struct.pack("<4I", 0, len(chunks), total, total))
@@ -73,14 +73,14 @@ def hint(xorbs: Sequence[tuple[VirtualXorb, Sequence[Chunk]]]) -> bytes:
         begin = 0
         for number, chunk in enumerate(chunks):
             records.append(chunk.hash + struct.pack("<4I", begin, chunk.size, 0, 0))
-            found.append((chunk.hash[:8], struct.pack("<2I", at, number)))
+            chunk_rows.append((chunk.hash[:8], struct.pack("<2I", at, number)))
             begin += chunk.size
         at += 1 + len(chunks)
-    found.sort(key=lambda each: _order(each[0]))
+    chunk_rows.sort(key=lambda each: _order(each[0]))
     files = END + bytes(RECORD - len(END))
     body = [MAGIC, struct.pack("<2Q", VERSION, FOOTER), files, *records, files]
-    tables = [b"".join(named), b"".join(key + place for key, place in found)]
-    return b"".join([*body, *tables, _footer(body, tables, len(named), len(found))])
+    tables = [b"".join(named), b"".join(key + place for key, place in chunk_rows)]
+    return b"".join([*body, *tables, _footer(body, tables, len(named), len(chunk_rows))])
 
 
 def _footer(body: list[bytes], tables: list[bytes], xorbs: int, chunks: int) -> bytes:

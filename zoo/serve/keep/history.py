@@ -123,42 +123,42 @@ class History:
         """The names that are there, or were, without their tags. Those in folders that cannot be
         read are left out.
         """
-        found: list[str] = []
+        repos: list[str] = []
         for namespace in folders(self._store.backend, "refs/"):
             with suppress(ZooError):
                 names = folders(self._store.backend, f"refs/{namespace}/")
-                found += [f"{namespace}/{name}" for name in names]
-        return found
+                repos += [f"{namespace}/{name}" for name in names]
+        return repos
 
     def versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, the default one first."""
-        found = self.all_versions(repo)
+        versions = self.all_versions(repo)
         # A tag that is called as the branch of the default one has no name for clients.
-        if any(each.ref.tag == DEFAULT_TAG for each in found):
-            found = [each for each in found if each.ref.tag != MAIN]
-        return sorted(found, key=lambda each: (each.name != MAIN, each.name))
+        if any(each.ref.tag == DEFAULT_TAG for each in versions):
+            versions = [each for each in versions if each.ref.tag != MAIN]
+        return sorted(versions, key=lambda each: (each.name != MAIN, each.name))
 
     def all_versions(self, repo: str) -> list[Version]:
         """The tags of a name that are there, those included that clients have no name for."""
         namespace, name = repo.split("/")
-        found = []
+        versions = []
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             try:
                 version = self.version_of(Reference(namespace, name, tag))
             except InvalidReference:
                 continue
             if version:
-                found.append(version)
-        return found
+                versions.append(version)
+        return versions
 
     def emptied(self, repo: str) -> str:
         """When a tag of a name was deleted last; empty if none was."""
-        (namespace, name), found = repo.split("/"), ""
+        (namespace, name), latest = repo.split("/"), ""
         for tag in folders(self._store.backend, f"refs/{repo}/"):
             with suppress(InvalidReference):
                 entry = self._store.read_ref(Reference(namespace, name, tag))
-                found = max(found, entry.at if entry and entry.deleted else "")
-        return found
+                latest = max(latest, entry.at if entry and entry.deleted else "")
+        return latest
 
     def version(self, repo: str, revision: str) -> Version | None:
         """The tag that a branch or tag of Git is; None if there is none of that name."""
@@ -166,8 +166,8 @@ class History:
         tags = (DEFAULT_TAG, MAIN) if revision == MAIN else (revision,)
         for tag in tags:
             try:
-                if found := self.version_of(Reference(namespace, name, tag)):
-                    return found
+                if version := self.version_of(Reference(namespace, name, tag)):
+                    return version
             except InvalidReference:
                 return None
         return None
@@ -187,12 +187,12 @@ class History:
             there = present(store.backend, [file.name, after := entry_name(ref, entry.number + 1)])
             if there.get(file.name) == file and after not in there:
                 return entry
-        found = store.read_ref(ref)
-        stored = store.backend.stat(entry_name(ref, found.number)) if found else None
+        newest = store.read_ref(ref)
+        stored = store.backend.stat(entry_name(ref, newest.number)) if newest else None
         # Read once more: in between another one may have taken its place.
-        if found and stored and store.read_ref(ref) == found:
-            self._entries.put(ref, (stored, found))
-        return found
+        if newest and stored and store.read_ref(ref) == newest:
+            self._entries.put(ref, (stored, newest))
+        return newest
 
     def commits(self, version: Version, patience: float) -> tuple[Commit, ...]:
         """The commits of a version, newest first.

@@ -75,14 +75,14 @@ class ReportedRun:
     def said(self) -> Json | None:
         """What is kept of it; None if it is not there."""
         try:
-            said: Json = json.loads(self._disk.read(f"{self._folder}/{RUN}", JSON_FILE_BYTES))
+            record: Json = json.loads(self._disk.read(f"{self._folder}/{RUN}", JSON_FILE_BYTES))
         except FileNotFoundError:
             return None
-        return said
+        return record
 
-    def keep(self, said: Json) -> None:
+    def keep(self, record: Json) -> None:
         """Keep how it is."""
-        self._put(RUN, json.dumps(said, indent=1).encode())
+        self._put(RUN, json.dumps(record, indent=1).encode())
 
     def hear(self) -> None:
         """Note that its machine was heard of now."""

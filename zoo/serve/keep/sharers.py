@@ -26,7 +26,7 @@ class Sharers:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._recent: LruCache[Digest, tuple[float, tuple[Digest, ...]]] = LruCache(
-            ROOM, lambda found: 1 + len(found[1])
+            ROOM, lambda entry: 1 + len(entry[1])
         )
 
     def of(self, digest: Digest, manifest: Manifest) -> tuple[Digest, ...]:
@@ -36,9 +36,9 @@ class Sharers:
         now, known = time.monotonic(), self._recent.get(digest)
         if known and now - known[0] < SECONDS:
             return known[1]
-        found: tuple[Digest, ...] = ()
+        sharers: tuple[Digest, ...] = ()
         with suppress(ZooError):  # bytes of it are damaged
             keys = checkpoint_keys(self._workspace.store, manifest)
             holders = self._workspace.registry.holders_of(keys, MOST)
-            found = tuple(holder.manifest for holder in holders)
-        return self._recent.put(digest, (now, found))[1]
+            sharers = tuple(holder.manifest for holder in holders)
+        return self._recent.put(digest, (now, sharers))[1]

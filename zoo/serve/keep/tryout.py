@@ -121,17 +121,18 @@ def answered(tried: TryoutRunner, asked: TryoutRequest, data: bytes) -> TryoutAn
 
 
 def _told(trial: Trial) -> TryoutAnswer:
-    said = trial.prediction
-    values = said.probabilities or said.logits
+    prediction = trial.prediction
+    values = prediction.probabilities or prediction.logits
     seen = [_picture(trial.seen)]
     heats = [
         _picture(each.draw(), output=each.output, speaks=each.speaks) for each in trial.explained
     ]
     return TryoutAnswer(
         outputs=tuple(
-            Output(name=name, value=value) for name, value in zip(said.classes, values, strict=True)
+            Output(name=name, value=value)
+            for name, value in zip(prediction.classes, values, strict=True)
         ),
-        probable=bool(said.probabilities),
+        probable=bool(prediction.probabilities),
         pictures=(*seen, *heats),
         unit=trial.explained[0].unit if trial.explained else "",
         unexplained=trial.unexplained,

@@ -158,8 +158,8 @@ def checkpoint_view(
     remarks = [only_zoo_line(manifest, why)] if why else []
     remarks += [f"It has no config.json: {' '.join(problem.split())}"] if problem else []
     card = card_text(digest, manifest, card_metadata(manifest), remarks)
-    made = {**configuration, CARD: card}
-    for name, text in made.items():
+    texts = {**configuration, CARD: card}
+    for name, text in texts.items():
         data = text.encode()
         file = ViewedFile(path=name, size=len(data), git=blob_id(data), text=text)
         files.setdefault(name, file)
@@ -209,10 +209,10 @@ def config_summary(text: str) -> Json:
     if not isinstance(config, dict):
         return {}
     kind, networks = config.get("model_type"), config.get("architectures")
-    said: Json = {"model_type": kind} if _is_name(kind) else {}
+    summary: Json = {"model_type": kind} if _is_name(kind) else {}
     if isinstance(networks, list) and len(networks) <= NETWORKS and all(map(_is_name, networks)):
-        said["architectures"] = networks
-    return said
+        summary["architectures"] = networks
+    return summary
 
 
 def _is_name(value: object) -> bool:

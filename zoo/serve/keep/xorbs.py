@@ -79,8 +79,8 @@ class Xorbs:
                 ends = array("I", accumulate(chunk.size for chunk in chunks))
                 file.write(b"".join(chunk.hash for chunk in chunks))
                 file.write(ends.tobytes() + array("I", [len(ends)]).tobytes())
-            if (found := xorb_hash(chunks)) != name:
-                raise Corrupt("the xorb", name, found)
+            if (actual := xorb_hash(chunks)) != name:
+                raise Corrupt("the xorb", name, actual)
             self._store.local.publish(staged, f"{self.folder}/{name}", over=True)
         finally:
             disk.remove(staged)
@@ -171,11 +171,11 @@ class _Sent:
         at, _ = _range(self._ends, span)
         count, where = span.end - span.begin, self._hashes_at + HASH_BYTES * span.begin
         hashes = os.pread(self._file.fileno(), HASH_BYTES * count, where)
-        found = []
+        chunks = []
         for number, end in enumerate(self._ends[span.begin : span.end]):
-            found.append(Chunk(hashes[HASH_BYTES * number :][:HASH_BYTES], end - at))
+            chunks.append(Chunk(hashes[HASH_BYTES * number :][:HASH_BYTES], end - at))
             at = end
-        return found
+        return chunks
 
 
 class VirtualReader:

@@ -54,8 +54,8 @@ def content_of(key: str) -> Content | None:
     match = CONTENT.fullmatch(key)
     for kind in KIND_NAMES:
         if match and match[1] == kind:
-            found = Content(kind, Digest("blake3", match[2]))
-            return found if name_of(*found) == key else None
+            content = Content(kind, Digest("blake3", match[2]))
+            return content if name_of(*content) == key else None
     return None
 
 

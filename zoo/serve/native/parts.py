@@ -52,9 +52,9 @@ def put_part(ask: Ask, part: str, key: str) -> Answer:
     if not PART.fullmatch(part) or int(part.partition("-")[0]) >= MOST:
         raise Refused("BadRequest", "a part is called by its number and its BLAKE3")
     with refusing(), staged(ask) as (name, file):
-        found = written(file, ask.call.pieces, UPLOAD_PART_BYTES)
-        if found != part.partition("-")[2]:
-            raise Corrupt("the part", part, found)
+        actual = written(file, ask.call.pieces, UPLOAD_PART_BYTES)
+        if actual != part.partition("-")[2]:
+            raise Corrupt("the part", part, actual)
         ask.hub.workspace.store.local.publish(name, f"{_folder(ask, key)}/{part}", over=True)
     return Answer(status=201)
 

@@ -90,8 +90,8 @@ def about(ask: Ask) -> Answer:
     you = {"name": actor.name, "admin": sees_all(actor), "purpose": actor.purpose}
     limits = {"part": UPLOAD_PART_BYTES, "keys": STAT_KEYS}
     now = ask.hub.workspace.store.now().isoformat()
-    said = {"zoo": 1, "format": FORMAT, "limits": limits, "now": now}
-    return json_answer({**said, "you": you if actor.name else None})
+    fields = {"zoo": 1, "format": FORMAT, "limits": limits, "now": now}
+    return json_answer({**fields, "you": you if actor.name else None})
 
 
 def stat(ask: Ask) -> Answer:
@@ -99,8 +99,8 @@ def stat(ask: Ask) -> Answer:
     asked = ask.call.read(Keys)
     if asked.to:
         _check_movable(ask, asked.to)
-    found = _found(ask, asked.keys)
-    return json_answer({"stored": [_told(each) for each in found]})
+    files = _found(ask, asked.keys)
+    return json_answer({"stored": [_told(each) for each in files]})
 
 
 def _check_movable(ask: Ask, name: str) -> None:
@@ -117,8 +117,8 @@ def get(ask: Ask, key: str) -> Answer:
     """What is under a key, or a range of it; to HEAD, its size."""
     if key == MARKER:
         return Answer(headers=JSON, body=MARK)
-    found = next(_found(ask, [key]), None)
-    if found is None:
+    file = next(_found(ask, [key]), None)
+    if file is None:
         raise _nothing(ask)
     etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
     headers = {**OCTETS, "Accept-Ranges": "bytes"}
@@ -127,11 +127,11 @@ def get(ask: Ask, key: str) -> Answer:
         if is_known(ask.call.headers, etag):
             return Answer(status=304, headers=headers)
     if ask.call.method == "HEAD":
-        return Answer(headers=headers, length=found.bytes)
-    span = asked_range(ask.call.headers, found.bytes, etag)
-    begin, end = span or (0, found.bytes)
+        return Answer(headers=headers, length=file.bytes)
+    span = asked_range(ask.call.headers, file.bytes, etag)
+    begin, end = span or (0, file.bytes)
     if span:
-        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{found.bytes}"
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{file.bytes}"
     body = _body(ask.hub.workspace.store, key, content, begin, end)
     return Answer(status=206 if span else 200, headers=headers, body=body)
 
@@ -178,17 +178,17 @@ def newest(ask: Ask) -> Answer:
     """The newest entries of all names that may be read, by their keys. What they reach is asked for
     next.
     """
-    store, told = ask.hub.workspace.store, dict[str, str]()
+    store, entries = ask.hub.workspace.store, dict[str, str]()
     may_read = cache(partial(ask.may, "read"))
     refs = [ref for ref in store.readable_refs()[0] if may_read(ref.path)]
     for ref in refs:
         key = entry_name(ref, store.newest_number(ref))
         try:
-            told[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
+            entries[key] = read_small(store.backend, key, ENTRY_BYTES).decode()
         except (ZooError, OSError, UnicodeDecodeError):
-            told[key] = ""  # it is there, and damaged
+            entries[key] = ""  # it is there, and damaged
     ask.hub.reach.follow_all(refs, within=LOOK_SECONDS)
-    return json_answer({"newest": told})
+    return json_answer({"newest": entries})
 
 
 def _found(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:

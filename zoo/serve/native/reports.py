@@ -93,21 +93,21 @@ class Run(msgspec.Struct):
 
 def tell_run(ask: Ask) -> Answer:
     """Begin a run here, or say how it is now; what is here of it."""
-    said = ask.call.read(Run)
+    report = ask.call.read(Run)
     try:
-        ref = Reference.parse(said.save)
+        ref = Reference.parse(report.save)
     except InvalidReference:
         raise Refused("BadRequest", "a run is to be saved under a name") from None
     if not ask.may("write", ref.path):
         raise ask.forbidden("write", ref.path)
     if shared_by(ask.hub.workspace.root):  # what one machine keeps, the others do not show
         raise Refused("NotImplemented", "of several machines none keeps reports of runs")
-    if said.status == "done" and said.result is None:
+    if report.status == "done" and report.result is None:
         raise Refused("BadRequest", "a run that is done has a result")
-    if not all(map(str.isprintable, (said.base, said.device))):
+    if not all(map(str.isprintable, (report.base, report.device))):
         raise Refused("BadRequest", "what is told cannot be shown")
-    whose = "\0".join((ask.actor.name, str(ref), said.key))
-    name = f"{said.run}-{blake2b(whose.encode(), digest_size=8).hexdigest()}"
+    whose = "\0".join((ask.actor.name, str(ref), report.key))
+    name = f"{report.run}-{blake2b(whose.encode(), digest_size=8).hexdigest()}"
     run = ask.hub.reported.of(ref.namespace, name)
     check_more(ask, ref.path, len(ask.call.body))
     if run.said() is None:
@@ -117,7 +117,7 @@ def tell_run(ask: Ask) -> Answer:
         with run.alone():
             there = run.said()
             if there is None or there["status"] != "done":
-                run.keep({**_kept(ask, said, ref), **_since(there)})
+                run.keep({**_kept(ask, report, ref), **_since(there)})
             run.hear()
             size, digest = run.journal()
             kept = run.said() or {}
@@ -134,28 +134,28 @@ def _check_new(ask: Ask, ref: Reference) -> None:
         raise Refused("Forbidden", text)
 
 
-def _kept(ask: Ask, said: Run, ref: Reference) -> Json:
+def _kept(ask: Ask, report: Run, ref: Reference) -> Json:
     """A run as those of the zoo are kept."""
-    recipe: Json = said.recipe
+    recipe: Json = report.recipe
     return {
-        "base": said.base,
-        "parent": said.parent,
+        "base": report.base,
+        "parent": report.parent,
         "save": str(ref),
         "recipe": told(recipe),
-        "device": said.device,
-        "started": said.started,
-        "status": said.status,
-        "provenance": {f"{part}_digest": digest for part, digest in said.digests.items()},
-        "result": _result(said.result) if said.result and said.status == "done" else {},
+        "device": report.device,
+        "started": report.started,
+        "status": report.status,
+        "provenance": {f"{part}_digest": digest for part, digest in report.digests.items()},
+        "result": _result(report.result) if report.result and report.status == "done" else {},
         "reporter": ask.actor.name,
         "reported": now(),
         "generation": 1,
     }
 
 
-def _result(said: RunResult) -> Json:
-    result: Json = msgspec.to_builtins(said)
-    return {**result, "gained": {"text": said.gained} if said.gained else None}
+def _result(run_result: RunResult) -> Json:
+    result: Json = msgspec.to_builtins(run_result)
+    return {**result, "gained": {"text": run_result.gained} if run_result.gained else None}
 
 
 def _since(there: Json | None) -> Json:
@@ -169,12 +169,12 @@ def _own(ask: Ask, id: str) -> tuple[ReportedRun, str]:  # noqa: A002
     Raises:
         Refused: There is none, or it is another's, or they may not write any more.
     """
-    run, said = reported_by(ask, id)
-    path = Reference.parse(said["save"]).path
+    run, record = reported_by(ask, id)
+    path = Reference.parse(record["save"]).path
     if not ask.may("write", path):
         raise ask.forbidden("write", path)
-    if said["reporter"] != ask.actor.name:
-        raise Refused("Forbidden", f"{said['reporter']} reports this run, and nobody else")
+    if record["reporter"] != ask.actor.name:
+        raise Refused("Forbidden", f"{record['reporter']} reports this run, and nobody else")
     return run, path
 
 
@@ -190,20 +190,22 @@ def add_lines(ask: Ask, id: str, generation: str, at: str) -> Answer:  # noqa: A
     if begin + len(lines) > REPORTED_LINES_BYTES:
         raise Refused("TooLarge", f"a run has at most {REPORTED_LINES_BYTES} bytes of lines")
     with run.alone():
-        said, size = run.said(), run.size()
-        if said is None:
+        record, size = run.said(), run.size()
+        if record is None:
             raise no_run()
-        anew = begin == 0 and number == said["generation"] + 1
-        if said["status"] == "done" or not (anew or (number, begin) == (said["generation"], size)):
+        anew = begin == 0 and number == record["generation"] + 1
+        if record["status"] == "done" or not (
+            anew or (number, begin) == (record["generation"], size)
+        ):
             raise Refused("Conflict", f"its journal has {size} bytes now: look again")
         check_more(ask, path, len(lines))
         if anew:
             run.begin_anew(lines)
-            run.keep({**said, "generation": number})
+            run.keep({**record, "generation": number})
         elif lines:
             run.append(lines)
         run.hear()
-    return _answer(Heard(id, number, begin + len(lines), "", said["status"]))
+    return _answer(Heard(id, number, begin + len(lines), "", record["status"]))
 
 
 def put_file(ask: Ask, id: str, file: str) -> Answer:  # noqa: A002
@@ -215,10 +217,10 @@ def put_file(ask: Ask, id: str, file: str) -> Answer:  # noqa: A002
     if file != SHEET:  # which is no image until it was looked at, each time
         data = _checked(data, PLAIN[file])
     with run.alone():
-        said = run.said()
-        if said is None:
+        record = run.said()
+        if record is None:
             raise no_run()
-        if said["status"] == "done":
+        if record["status"] == "done":
             raise Refused("Conflict", "the run is done")
         check_more(ask, path, len(data))
         run.put(file, data)

@@ -34,7 +34,7 @@ __all__ = ["put_signature", "seen"]
 
 def seen(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
     """Those of some signatures that are there for who asks."""
-    kept = {file: found for file in files if (found := signature_of(file))}
+    kept = {file: signature for file in files if (signature := signature_of(file))}
     there = ask.hub.reach.there(ask, {each.manifest for each in kept.values()})
     for file, each in kept.items():
         if each.manifest in there and ask.may("read", each.path):
@@ -58,10 +58,10 @@ def put_signature(ask: Ask, to: StoredSignature, pieces: Iterable[bytes]) -> Non
         material = read_material(data)
     except ValueError as error:
         raise Refused("BadRequest", f"this is no signature: {error}") from None
-    found = Digest("blake3", blake3(data).hexdigest())
+    actual = Digest("blake3", blake3(data).hexdigest())
     with refusing():
-        if found != to.digest:
-            raise Corrupt("what is sent", str(to.digest), str(found))
+        if actual != to.digest:
+            raise Corrupt("what is sent", str(to.digest), str(actual))
     store = ask.hub.workspace.store
     with patient_upload(store):
         there = signatures_under(store, to.manifest, to.path)
@@ -71,7 +71,7 @@ def put_signature(ask: Ask, to: StoredSignature, pieces: Iterable[bytes]) -> Non
                 raise Refused("Conflict", f"{to.path} has {SIGNATURES} signatures of it already")
             keep_signature(store, to.manifest, to.path, data)
             ask.hub.room.signed(to.path.partition("/")[0], len(data))
-            ask.hub.accounts.audit.note("signature added", to.path, f"{to.manifest}: {found}")
+            ask.hub.accounts.audit.note("signature added", to.path, f"{to.manifest}: {actual}")
 
 
 def _replace(ask: Ask, to: StoredSignature, material: Material) -> int:

@@ -136,9 +136,9 @@ def small(pieces: Iterable[bytes], most: int) -> bytes:
     return bytes(data)
 
 
-def _check(digest: Digest, found: str) -> None:
-    if found != digest.hex:
-        raise Corrupt("what is sent", str(digest), f"blake3:{found}")
+def _check(digest: Digest, actual: str) -> None:
+    if actual != digest.hex:
+        raise Corrupt("what is sent", str(digest), f"blake3:{actual}")
 
 
 def _publish(ask: Ask, digest: Digest, name: str, file: BinaryIO) -> None:

@@ -37,14 +37,14 @@ def list_tokens(ask: Ask) -> Answer:
 def make_token(ask: Ask) -> Answer:
     """Make one that may no more than the one that asks; with its secret, this once."""
     ask.check_unlimited()
-    said = ask.call.read(NewToken)
+    request = ask.call.read(NewToken)
     try:
-        made, secret = tokens.make_token(
-            ask, ask.actor.name, said.name, said.purpose, said.only, said.days
+        token, secret = tokens.make_token(
+            ask, ask.actor.name, request.name, request.purpose, request.only, request.days
         )
     except (Invalid, NotFound, Conflict) as error:
         raise Refused("BadRequest", error.message) from error
-    return _private({"made": made.to_json(), "token": secret})
+    return _private({"made": token.to_json(), "token": secret})
 
 
 def revoke_token(ask: Ask, id: str) -> Answer:  # noqa: A002 - as in the path
@@ -57,6 +57,6 @@ def revoke_token(ask: Ask, id: str) -> Answer:  # noqa: A002 - as in the path
     return json_answer({"id": id})
 
 
-def _private(told: object) -> Answer:
-    made = json_answer(told)
-    return replace(made, headers={**made.headers, "Cache-Control": "no-store"})
+def _private(value: object) -> Answer:
+    answer = json_answer(value)
+    return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})

@@ -116,11 +116,11 @@ def _check_owned(ask: Ask, namespace: str) -> None:
 def _page(ask: Ask, path: str) -> AccessPage:
     accounts, access = ask.hub.accounts, ask.rules.access(path)
     teams = {each.name for each in accounts.all() if each.team}
-    said = {given.path: given for given in ask.rules.given()}
+    rules = {given.path: given for given in ask.rules.given()}
     # Who may not read the namespace learns nothing of who is in it.
     above = [access.namespace] if ask.may("read", access.namespace) else []
-    given = [said[each] for each in dict.fromkeys((path, *above)) if each in said]
-    own = said.get(path)
+    given = [rules[each] for each in dict.fromkeys((path, *above)) if each in rules]
+    own = rules.get(path)
     return AccessPage(
         path=path,
         namespace=access.namespace,

@@ -78,8 +78,8 @@ def asked_names(ask: Ask) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def offered_names(ask: Ask) -> Mapping[str, Digest | None]:
     """Some names of those that who asks may read, and what they point at."""
     query = Query.parse("pulled:yes", limit=OFFERED)
-    found = ask.hub.workspace.registry.search(query, seen=seen_by(ask))
-    return {each.name: each.manifest for each in found}
+    results = ask.hub.workspace.registry.search(query, seen=seen_by(ask))
+    return {each.name: each.manifest for each in results}
 
 
 def wrong_names(
@@ -131,8 +131,8 @@ def _by_digest(ask: Ask, digits: str) -> RequestedCheckpoint:
     if len(there) > 1:
         raise Refused("EntryNotFound", f"{len(there)} checkpoints begin so: {digits}")
     for digest, named in there.items():
-        if found := checkpoint_of(store, digest):
-            return _asked(ask, found, found.short, str(named), named)
+        if checkpoint := checkpoint_of(store, digest):
+            return _asked(ask, checkpoint, checkpoint.short, str(named), named)
     raise Refused("EntryNotFound", "there is no such checkpoint, or you may not read it")
 
 

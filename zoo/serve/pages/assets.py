@@ -55,7 +55,7 @@ def asset(ask: Ask, digest: str, file: str) -> Answer:
     del ask
     if file not in _assets():
         raise Refused("NotFound")
-    found = _assets()[file]
-    lasting = LONG if digest == found.digest else {"Cache-Control": "no-cache"}
-    headers = {"Content-Type": found.kind, "Content-Security-Policy": CSP, **lasting}
-    return Answer(headers=headers, body=found.content)
+    asset_file = _assets()[file]
+    lasting = LONG if digest == asset_file.digest else {"Cache-Control": "no-cache"}
+    headers = {"Content-Type": asset_file.kind, "Content-Security-Policy": CSP, **lasting}
+    return Answer(headers=headers, body=asset_file.content)

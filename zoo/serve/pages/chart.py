@@ -69,8 +69,8 @@ def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def _can_be_drawn(point: Point) -> bool:
-    told = (point.x, point.y, point.low, point.high)
-    return all(not each or SMALLEST <= abs(each) <= LARGEST for each in told)
+    values = (point.x, point.y, point.low, point.high)
+    return all(not each or SMALLEST <= abs(each) <= LARGEST for each in values)
 
 
 def draw_curves(

@@ -207,9 +207,9 @@ class ComparePage:
         """The score of each with its interval, drawn; of those that compare with the first."""
         elsewhere = {each.name for each in self.verdicts if each.elsewhere}
         for row in self.figures:
-            told = [*zip(self.sides, row.values, strict=True)]
-            told = [(side, each) for side, each in told if side.name not in elsewhere]
-            points = [(side.name, _point(each)) for side, each in told if each]
+            pairs = [*zip(self.sides, row.values, strict=True)]
+            pairs = [(side, each) for side, each in pairs if side.name not in elsewhere]
+            points = [(side.name, _point(each)) for side, each in pairs if each]
             if row.name in SCORE.values() and len(points) > 1:
                 return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
         return Markup()
@@ -233,7 +233,7 @@ def look_compare(ask: Ask) -> ComparePage:
         return ComparePage(names=names, offered=tuple(offered_names(ask)), wrong=wrong)
     try:
         named = [(one.name, one.digest) for one in ones]
-        found = compare_named(ask.hub.workspace, named, fold=False)
+        comparison = compare_named(ask.hub.workspace, named, fold=False)
         diffs = [_diff(ask, ones[0], other) for other in ones[1:]]
     except UnknownName:
         raise Refused("Conflict", "a name was moved or deleted meanwhile: load it again") from None
@@ -245,18 +245,18 @@ def look_compare(ask: Ask) -> ComparePage:
     return ComparePage(
         names=names,
         offered=tuple(offered_names(ask)),
-        sides=tuple(map(_side, ones, found.columns)),
+        sides=tuple(map(_side, ones, comparison.columns)),
         shares=tuple(each.identical_share for each in diffs),
         units_known=all(each.units_known for each in diffs),
         measured=all(each.done.is_set() for each in far),
         problem="; ".join(dict.fromkeys(each.problem for each in far if each.problem)),
         units=tuple(rows[:UNITS]),
         more_units=max(0, len(rows) - UNITS),
-        recorded=tuple(_recorded(ones, found)),
+        recorded=tuple(_recorded(ones, comparison)),
         classes=tuple(_classes(ones[1:], diffs)),
-        figures=tuple(_figures(found)),
+        figures=tuple(_figures(comparison)),
         verdicts=tuple(verdicts_of(ones, runs)),
-        remarks=found.remarks,
+        remarks=comparison.remarks,
         matrices=tuple(ConfusedRow(name=one.name, matrix=each) for one, each in matrices if each),
         evaluated=tuple(_evaluated(ask, ones)),
     )
@@ -268,15 +268,15 @@ def compare_page(ask: Ask) -> Answer:
     try:
         return show(site, "compare.html", look_compare(ask))
     except Refused as refused:
-        told, names, offered = refused.answer(), asked_names(ask)[0][:TYPED], offered_names(ask)
-        if told.status == 401:  # to sign in may help
+        refusal, names, offered = refused.answer(), asked_names(ask)[0][:TYPED], offered_names(ask)
+        if refusal.status == 401:  # to sign in may help
             raise
         wrong = tuple(wrong_names(ask, names[:MOST], offered))
         if len(names) > MOST or not wrong:
             wrong = (*wrong, Wrong(why=refused.message))
         page = ComparePage(names=names, offered=tuple(offered), wrong=wrong)
-        made = show(site, "compare.html", page, told.status)
-        return replace(made, headers={**told.headers, **made.headers}, code=told.code)
+        answer = show(site, "compare.html", page, refusal.status)
+        return replace(answer, headers={**refusal.headers, **answer.headers}, code=refusal.code)
 
 
 def _evaluated(ask: Ask, ones: Sequence[RequestedCheckpoint]) -> Iterator[OnData]:
@@ -286,14 +286,14 @@ def _evaluated(ask: Ask, ones: Sequence[RequestedCheckpoint]) -> Iterator[OnData
         for each in EVALUATIONS.of(ask.hub.workspace.store.disk, one.digest):
             by_images.setdefault((each.data_digest, each.images_digest), []).append((one, each))
     most = sorted(by_images.values(), key=lambda each: (-len(each), each[0][1].data))
-    for found in most[:DATA]:
+    for group in most[:DATA]:
         matrices = tuple(
             ConfusedRow(name=one.name, matrix=matrix)
-            for one, each in found
+            for one, each in group
             if (matrix := drawable(each.matrix))
         )
         if matrices:
-            first = found[0][1]
+            first = group[0][1]
             yield OnData(data=first.data, split=first.split, images=first.images, matrices=matrices)
 
 
@@ -323,10 +323,11 @@ def _diff(ask: Ask, one: RequestedCheckpoint, other: RequestedCheckpoint) -> Dif
 
 def _units(diffs: Sequence[Diff], far: Sequence[Distances]) -> Iterator[UnitRow]:
     """All units in order: those of the first, and where only others have them, those."""
-    named = [{unit.unit: unit for unit in found.units} for found in diffs]
+    named = [{unit.unit: unit for unit in difference.units} for difference in diffs]
     for name in dict.fromkeys(name for units in named for name in units):
         units = [
-            (each.get(name), found.units.get(name)) for each, found in zip(named, far, strict=True)
+            (each.get(name), distances.units.get(name))
+            for each, distances in zip(named, far, strict=True)
         ]
         stage = next((unit.stage for unit, _ in units if unit and unit.stage), "")
         cells = tuple(_cell(measured or unit) for unit, measured in units)
@@ -339,7 +340,7 @@ def _cell(unit: UnitDiff | None) -> Cell:
     return Cell(status=unit.status, distance=unit.distance, cosine=unit.cosine, note=unit.note)
 
 
-def _recorded(ones: Sequence[RequestedCheckpoint], found: Compared) -> Iterator[RecordedRow]:
+def _recorded(ones: Sequence[RequestedCheckpoint], comparison: Compared) -> Iterator[RecordedRow]:
     """What is recorded and differs: options of recipes as `zoo compare` chooses them."""
     parts = [_parts(one.manifest) for one in ones]
     for part in parts[0]:
@@ -347,8 +348,8 @@ def _recorded(ones: Sequence[RequestedCheckpoint], found: Compared) -> Iterator[
             values = tuple(_shown(each[part].get(name)) for each in parts)
             if len(set(values)) > 1:
                 yield RecordedRow(part=part, name=name.replace("_", " "), values=values)
-    for name in found.differs:
-        recipes = [column.recipe or {} for column in found.columns]
+    for name in comparison.differs:
+        recipes = [column.recipe or {} for column in comparison.columns]
         values = tuple(_shown(recipe.get(name)) for recipe in recipes)
         yield RecordedRow(part="recipe", name=name.replace("_", " "), values=values)
 
@@ -371,8 +372,8 @@ def _shown(value: object) -> str:
 
 
 def _classes(others: Iterable[RequestedCheckpoint], diffs: Iterable[Diff]) -> Iterator[ClassNames]:
-    for one, found in zip(others, diffs, strict=True):
-        if changes := found.classes:
+    for one, difference in zip(others, diffs, strict=True):
+        if changes := difference.classes:
             yield ClassNames(
                 name=one.name,
                 before=changes.before,
@@ -385,13 +386,13 @@ def _classes(others: Iterable[RequestedCheckpoint], diffs: Iterable[Diff]) -> It
             )
 
 
-def _figures(found: Compared) -> Iterator[Figures]:
+def _figures(comparison: Compared) -> Iterator[Figures]:
     """The scores first; of what was found on other data, only these."""
-    metrics = dict.fromkeys(name for column in found.columns for name in column.metrics)
+    metrics = dict.fromkeys(name for column in comparison.columns for name in column.metrics)
     scores = {*SCORE.values()}
     kept = [name for name in metrics if "@" not in name or name.partition("@")[0] in scores]
     for name in sorted(kept, key=lambda name: name.partition("@")[0] not in scores):
-        values = tuple(column.metrics.get(name) for column in found.columns)
+        values = tuple(column.metrics.get(name) for column in comparison.columns)
         yield Figures(name=name.replace("@", " on "), values=values)
 
 

@@ -52,7 +52,7 @@ class DeprecatedPage:
 def look_deprecated(ask: Ask) -> DeprecatedPage:
     """Those that who asks may read."""
     asks, (known, complete) = ask.knowing_all(), ask.hub.deprecations.all()
-    found = [
+    deprecations = [
         Deprecation(
             name=str(ref),
             where=KnownCheckpoint.of(ref),
@@ -63,13 +63,13 @@ def look_deprecated(ask: Ask) -> DeprecatedPage:
         for ref, entry in known.items()
         if asks.may("read", ref.path)
     ]
-    pages = max(1, -(-len(found) // ROWS))
+    pages = max(1, -(-len(deprecations) // ROWS))
     asked = number_in(ask.call, "page", least=1)
     number = min(asked, pages)
-    rows = tuple(found[(number - 1) * ROWS : number * ROWS])
+    rows = tuple(deprecations[(number - 1) * ROWS : number * ROWS])
     return DeprecatedPage(
         rows=rows,
-        total=len(found),
+        total=len(deprecations),
         number=number,
         beyond=asked if asked > pages else 0,
         pages=pages,

@@ -155,8 +155,8 @@ def _in_checkpoint(ask: Ask, picked: PickedVersion, name: str, most: int) -> byt
 
 def _holder(picked: PickedVersion, name: str) -> tuple[Digest, int]:
     if picked.snapshot:
-        found = picked.snapshot.by_path.get(name)
-        holder, size = (found.object, found.size) if found else (None, 0)
+        entry = picked.snapshot.by_path.get(name)
+        holder, size = (entry.object, entry.size) if entry else (None, 0)
     else:
         files = picked.manifest.files if picked.manifest else ()
         file = next((each for each in files if each.name == name), None)
@@ -180,14 +180,14 @@ def _read_examples(data: bytes) -> Examples:
         ValueError: That is nothing of the kind, or too much.
     """
     try:
-        found = msgspec.json.decode(data, type=Examples)
+        examples = msgspec.json.decode(data, type=Examples)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if not (8 <= found.side <= 2 * SIDE and 1 <= found.columns <= COLUMNS):
+    if not (8 <= examples.side <= 2 * SIDE and 1 <= examples.columns <= COLUMNS):
         raise ValueError("its images have no such size")
-    if not 1 <= len(found.shown) <= MOST:
+    if not 1 <= len(examples.shown) <= MOST:
         raise ValueError("it has too many images, or none")
-    return found
+    return examples
 
 
 def _pictures(examples: Examples, path: str, revision: str) -> Pictures:

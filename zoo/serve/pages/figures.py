@@ -51,15 +51,15 @@ class Figure:
 
 def task_of(manifest: Manifest) -> Task:
     """What the outputs of a checkpoint mean."""
-    said = (manifest.recipe or {}).get("task")
-    return next((task for task in TASKS if task == said), "classification")
+    name = (manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == name), "classification")
 
 
 def figures(metrics: Mapping[str, float | None], first: str) -> tuple[Figure, ...]:
     """Figures with their intervals, as `zoo.domain.task.with_intervals` tells them apart; ``first``
     comes first.
     """
-    found = [
+    figures = [
         Figure(
             name=name,
             value=value,
@@ -69,7 +69,7 @@ def figures(metrics: Mapping[str, float | None], first: str) -> tuple[Figure, ..
         for name, value in metrics.items()
         if not (name.rpartition("_")[0] in metrics and name.endswith(("_low", "_high")))
     ]
-    return tuple(sorted(found, key=lambda figure: (figure.name != first, figure.low is None)))
+    return tuple(sorted(figures, key=lambda figure: (figure.name != first, figure.low is None)))
 
 
 def score(manifest: Manifest) -> Figure | None:

@@ -148,8 +148,8 @@ def look_home(ask: Ask) -> Home:
     try:
         return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
     except (Invalid, UnknownName) as error:
-        said = "\n".join(filter(None, (error.message, error.advice)))
-        return Home(text, sort, error=said, hints=_instead(text, error))
+        message = "\n".join(filter(None, (error.message, error.advice)))
+        return Home(text, sort, error=message, hints=_instead(text, error))
 
 
 def _instead(text: str, error: ZooError) -> tuple[Hint, ...]:
@@ -165,8 +165,8 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
     registry, seen = ask.hub.workspace.registry, seen_by(ask)
     number = min(asked, PAGES)
     skip = (number - 1) * ROWS
-    found = registry.search(query, skip=skip, seen=seen) if asked == number else []
-    found = with_deprecations(ask.hub.workspace, with_images(ask.hub.workspace, query, found))
+    results = registry.search(query, skip=skip, seen=seen) if asked == number else []
+    results = with_deprecations(ask.hub.workspace, with_images(ask.hub.workspace, query, results))
     facets = registry.facets(query, at_most=COUNTED, seen=seen)
     metric = query.sort.metric if query.sort else None
     metric = "" if metric in (None, "accuracy", "top1") else str(metric)
@@ -177,13 +177,13 @@ def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
         total=facets.total,
         more=not facets.complete,
         number=number,
-        beyond=0 if found or asked == 1 else asked,
-        last=number == PAGES or _ends(facets, skip + len(found)),
+        beyond=0 if results or asked == 1 else asked,
+        last=number == PAGES or _ends(facets, skip + len(results)),
         metric=metric,
-        rows=tuple(_folded(_row(each, metric) for each in found)),
+        rows=tuple(_folded(_row(each, metric) for each in results)),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
-        hints=() if found or skip else tuple(hints(registry, query, seen)),
+        hints=() if results or skip else tuple(hints(registry, query, seen)),
     )
 
 
@@ -191,29 +191,29 @@ def _ends(facets: Facets, shown: int) -> bool:
     return facets.complete and shown >= facets.total
 
 
-def _row(found: SearchResult, metric: str) -> Row:
-    path, _, tag = found.name.partition(":")
+def _row(result: SearchResult, metric: str) -> Row:
+    path, _, tag = result.name.partition(":")
     return Row(
-        name=found.name,
-        repo=path if found.pulled else "",
+        name=result.name,
+        repo=path if result.pulled else "",
         tag=tag,
-        manifest=str(found.manifest or "") if found.pulled else "",
-        listed=found.kind == "catalog",
-        architecture=found.architecture,
-        backbone=found.backbone,
-        params=found.params,
-        license=found.license,
-        accuracy=found.metrics.get("accuracy"),
-        low=found.metrics.get("accuracy_low"),
-        high=found.metrics.get("accuracy_high"),
-        images=found.metrics.get("test_images"),
-        data=", ".join(found.datasets),
-        top1=found.metrics.get("top1"),
-        value=found.metrics.get(metric),
-        updated=found.updated,
-        note=found.note,
-        deprecated=found.deprecated,
-        other_images=found.other_images,
+        manifest=str(result.manifest or "") if result.pulled else "",
+        listed=result.kind == "catalog",
+        architecture=result.architecture,
+        backbone=result.backbone,
+        params=result.params,
+        license=result.license,
+        accuracy=result.metrics.get("accuracy"),
+        low=result.metrics.get("accuracy_low"),
+        high=result.metrics.get("accuracy_high"),
+        images=result.metrics.get("test_images"),
+        data=", ".join(result.datasets),
+        top1=result.metrics.get("top1"),
+        value=result.metrics.get(metric),
+        updated=result.updated,
+        note=result.note,
+        deprecated=result.deprecated,
+        other_images=result.other_images,
     )
 
 

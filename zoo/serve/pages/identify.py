@@ -115,10 +115,10 @@ def identify_form(ask: Ask) -> Answer:
     sent = {name: values[-1] for name, values in ask.call.form.items()}
     file = shortened(sent.get("file", "").strip(), LETTERS)
     try:
-        found = _identified(ask, file, read_keys(sent.get("keys", "").strip().encode()))
+        page = _identified(ask, file, read_keys(sent.get("keys", "").strip().encode()))
     except ValueError as error:
         return show(site_of(ask), "identify.html", IdentifyPage(file=file, error=str(error)), 400)
-    return show(site_of(ask), "identify.html", found)
+    return show(site_of(ask), "identify.html", page)
 
 
 def identify_keys(ask: Ask) -> Answer:
@@ -139,9 +139,9 @@ def _identified(ask: Ask, file: str, keys: FileKeys) -> IdentifyPage:
         return named.keys()
 
     tensors, workspace = keys.tensors, ask.hub.workspace
-    found, _ = candidates(workspace, keys_in(tensors.values()), tensors, there)
-    found.sort(key=lambda one: _original_first(ask, named[one.digest], one, keys.sha256))
-    matches = tuple(_likely(ask, named[one.digest], one, keys.sha256) for one in found)
+    checkpoints, _ = candidates(workspace, keys_in(tensors.values()), tensors, there)
+    checkpoints.sort(key=lambda one: _original_first(ask, named[one.digest], one, keys.sha256))
+    matches = tuple(_likely(ask, named[one.digest], one, keys.sha256) for one in checkpoints)
     verdict = matches[0].verdict if matches else "unknown"
     return IdentifyPage(file=file, tensors=len(tensors), verdict=verdict, matches=matches)
 

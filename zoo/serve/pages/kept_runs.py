@@ -76,23 +76,23 @@ def run_of(ask: Ask, name: str) -> Run | None:
 
 def _by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
     """Of each checkpoint that runs made, the last that did."""
-    found: dict[Digest, Run] = {}
+    last_runs: dict[Digest, Run] = {}
     for run in runs:
         if digest := made(run):
-            found.setdefault(digest, run)
-    return found
+            last_runs.setdefault(digest, run)
+    return last_runs
 
 
 def runs_that_made(ask: Ask, digests: Iterable[Digest]) -> Mapping[Digest, Run]:
     """Of checkpoints, the runs that made their weights, of those that who asks may see: what is
     edited has those of what it was before.
     """
-    runs, found = _by_result(_seen_here(ask)), dict[Digest, Run]()
+    runs, runs_by_digest = _by_result(_seen_here(ask)), dict[Digest, Run]()
     for digest in digests if runs else ():
         same = (digest, *before_edits(ask.hub.workspace, digest))
         if run := next((runs[each] for each in same if each in runs), None):
-            found[digest] = run
-    return found
+            runs_by_digest[digest] = run
+    return runs_by_digest
 
 
 def made(run: Run) -> Digest | None:
@@ -100,10 +100,10 @@ def made(run: Run) -> Digest | None:
     return digest_in(run.result.get("manifest"))
 
 
-def digest_in(said: object) -> Digest | None:
+def digest_in(value: object) -> Digest | None:
     """The digest that a run says; None if that is none."""
     with suppress(InvalidReference):
-        return Digest.parse(str(said))
+        return Digest.parse(str(value))
     return None
 
 
@@ -117,8 +117,8 @@ def _read(folder: Path) -> Run | None:
     """A run, from memory if it has ended; None if there is none."""
     try:
         key = _key(folder)
-        if found := _known.get(key):
-            return found
+        if cached_run := _known.get(key):
+            return cached_run
         run = Run.read(folder)
     except (OSError, Invalid, NotAFile):
         return None

@@ -55,17 +55,17 @@ class KnownCheckpoint:
 
 def known(ask: Ask, digests: Collection[Digest]) -> Mapping[Digest, KnownCheckpoint]:
     """Those of some checkpoints that are there for who asks."""
-    found: dict[Digest, KnownCheckpoint] = {}
+    checkpoints: dict[Digest, KnownCheckpoint] = {}
     for digest, refs in VisibleNames(ask).names(digests).items():
         best = min(refs, key=lambda ref: (ref.path != ask.repo, ref.tag != DEFAULT_TAG, str(ref)))
-        found[digest] = KnownCheckpoint.of(best)
-    if left := {*digests} - found.keys():
+        checkpoints[digest] = KnownCheckpoint.of(best)
+    if left := {*digests} - checkpoints.keys():
         ask = ask.knowing_all()
         left = ask.hub.reach.there(ask, left)
         named = ask.hub.reach.names(ask, left)
-        found |= dict.fromkeys(left, KnownCheckpoint())
-        found |= {digest: KnownCheckpoint.of(ref, past=True) for digest, ref in named.items()}
-    return found
+        checkpoints |= dict.fromkeys(left, KnownCheckpoint())
+        checkpoints |= {digest: KnownCheckpoint.of(ref, past=True) for digest, ref in named.items()}
+    return checkpoints
 
 
 def manifest_here(ask: Ask, digest: Digest) -> Manifest | None:

@@ -64,8 +64,8 @@ def largest(
     checkpoints take alone.
     """
     runs = map(_run, largest_runs(workspace, LARGEST))
-    found = [*runs, *_caches(workspace), *_checkpoints(names, own)]
-    return tuple(sorted(found, key=lambda each: -each.bytes)[:LARGEST])
+    items = [*runs, *_caches(workspace), *_checkpoints(names, own)]
+    return tuple(sorted(items, key=lambda each: -each.bytes)[:LARGEST])
 
 
 def _run(run: OldRun) -> Large:

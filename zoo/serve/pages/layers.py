@@ -163,9 +163,9 @@ def look_layers(ask: Ask) -> LayersPage:
         return LayersPage(chosen=picked.chosen)
     workspace, seen = ask.hub.workspace, VisibleNames(ask)
     units = units_of(workspace, manifest)
-    found = tensors_by_unit(manifest, units)
-    names = in_order({*found}, units)
-    tensors = {name: found[name] for name in names}
+    by_unit = tensors_by_unit(manifest, units)
+    names = in_order({*by_unit}, units)
+    tensors = {name: by_unit[name] for name in names}
     network = traced_network(workspace, manifest)
     shared = shares(ask, seen, digest, manifest, tensors)
     # Last: what is read for it beside this page would keep the rest waiting.
@@ -218,25 +218,25 @@ def _changes(
         return _Change(parent=parent, units={})
     if not ask.hub.workspace.store.has_manifest(first.manifest):
         return _Change(parent=parent, problem="the parent is not here", units={})
-    found = ask.hub.distances.of(first.manifest, digest, PATIENCE)
-    measuring = not found.done.is_set()
-    units: Mapping[str, UnitDiff | str] = {**found.units}
+    distances = ask.hub.distances.of(first.manifest, digest, PATIENCE)
+    measuring = not distances.done.is_set()
+    units: Mapping[str, UnitDiff | str] = {**distances.units}
     if not units:
         units = _by_place(ask.manifest(first.manifest), tensors)
-    return _Change(parent=parent, measuring=measuring, problem=found.problem, units=units)
+    return _Change(parent=parent, measuring=measuring, problem=distances.problem, units=units)
 
 
 def _by_place(base: Manifest, tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, str]:
     """What became of the units as far as digests tell, before any byte was read."""
     before = {tensor.name: place(tensor) for tensor in base.tensors}
-    found = {}
+    statuses = {}
     for name, own in tensors.items():
         if all(before.get(tensor.name) == place(tensor) for tensor in own):
-            found[name] = "identical"
+            statuses[name] = "identical"
         else:
             known = any(tensor.name in before for tensor in own)
-            found[name] = "changed" if known else "added"
-    return found
+            statuses[name] = "changed" if known else "added"
+    return statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,10 +314,10 @@ def _learned(tensor: Tensor) -> int:
 
 
 def _dtypes(tensors: Sequence[Tensor]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for tensor in tensors:
-        found[tensor.dtype] = found.get(tensor.dtype, 0) + math.prod(tensor.shape)
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + math.prod(tensor.shape)
+    return dict(sorted(counts.items(), key=lambda each: -each[1]))
 
 
 def _outputs_for(manifest: Manifest, network: Hierarchy | None, units: Units) -> str:

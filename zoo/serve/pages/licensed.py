@@ -54,9 +54,9 @@ def licensed(ask: Ask, seen: VisibleNames, manifest: Manifest) -> LicenseFacts:
     """What the licenses of a checkpoint and of its ancestors come to."""
     relations = {parent.manifest: parent.relation for _, parent in manifest.lineage()}
     above = []
-    for parent, found in islice(licenses(ask.hub.workspace, manifest), ANCESTORS):
+    for parent, license_name in islice(licenses(ask.hub.workspace, manifest), ANCESTORS):
         other = seen.parent(parent)
-        shown = None if other.hidden else found
+        shown = None if other.hidden else license_name
         above.append(Above(other=other, relation=relations[parent.manifest], license=shown))
     known = [each for each in above if not each.other.hidden]
     named = [(each.other.name or each.other.digest, each.license) for each in known]

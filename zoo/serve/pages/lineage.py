@@ -189,22 +189,22 @@ def _descendants(
     asks may not know of; the names of those that they may; and whether these are all.
     """
     registry, names, whole = ask.hub.workspace.registry, dict[Digest, KnownCheckpoint](), True
-    found: dict[Digest, Digest] = {}  # each with its parent
+    parents: dict[Digest, Digest] = {}  # each with its parent
     level = [(digest, child) for child in children(ask.hub.workspace, digest)]
     while level:
-        left = LOOKED_AT - len(found)
+        left = LOOKED_AT - len(parents)
         whole, level = whole and len(level) <= left, level[:left]
         new = {child: parent for parent, child in reversed(level)}
-        new = {child: parent for child, parent in new.items() if child not in {digest, *found}}
-        found |= dict(reversed(new.items()))
+        new = {child: parent for child, parent in new.items() if child not in {digest, *parents}}
+        parents |= dict(reversed(new.items()))
         names |= known(ask, new.keys())
         level = [(child, each) for child in reversed(new) for each in registry.children(child)]
     leading = set[Digest]()
     for each in names:
-        while each in found and each not in leading:
+        while each in parents and each not in leading:
             leading.add(each)
-            each = found[each]
-    return [(p, c) for c, p in found.items() if c in leading], names, whole
+            each = parents[each]
+    return [(p, c) for c, p in parents.items() if c in leading], names, whole
 
 
 def _node(
@@ -230,8 +230,8 @@ def _node(
 
 def _called(named: KnownCheckpoint, manifest: Manifest) -> str:
     """A name; of what had it once when that was made, as several may have had it."""
-    made = (manifest.created or "").replace("T", " ")[:MINUTES]
-    return f"{named} ({made})" if named.past and made else str(named)
+    created = (manifest.created or "").replace("T", " ")[:MINUTES]
+    return f"{named} ({created})" if named.past and created else str(named)
 
 
 def _edges(
@@ -242,23 +242,25 @@ def _edges(
     end, waiting = time.monotonic() + SECONDS, list[Callable[[], object]]()
     for child, parent, relation in pairs:
         one, other = manifests.get(child), manifests.get(parent)
-        said = relation or _relation(one, parent)
-        proof, told = DECLARED_ONLY, ""
+        declared = relation or _relation(one, parent)
+        proof, detail = DECLARED_ONLY, ""
         if one and other:
             look, check = partial(_look, ask.hub.workspace, (child, parent), one), None
             if one.logical_bytes + other.logical_bytes > BYTES:
-                told = TOO_LARGE
+                detail = TOO_LARGE
             elif check := _checks.get((child, parent)):
                 pass
             elif time.monotonic() < (_failed.get((child, parent)) or -math.inf) + AGAIN:
-                told = UNREADABLE
+                detail = UNREADABLE
             elif time.monotonic() < end and _is_soon_told(one, other):
-                check, told = look(), UNREADABLE
+                check, detail = look(), UNREADABLE
             else:
                 waiting.append(look)
-                told = LATER
-            proof, told = _proof(check, said) if check else (proof, told)
-        yield Edge(parent=str(parent), child=str(child), relation=said, proof=proof, told=told)
+                detail = LATER
+            proof, detail = _proof(check, declared) if check else (proof, detail)
+        yield Edge(
+            parent=str(parent), child=str(child), relation=declared, proof=proof, told=detail
+        )
     _later.begin(waiting)
 
 
@@ -276,9 +278,9 @@ def _is_soon_told(child: Manifest, parent: Manifest) -> bool:
 
 def _look(workspace: Workspace, pair: Pair, child: Manifest) -> Check | None:
     try:
-        found = check_parent(workspace, pair[0], child, pair[1])
+        check = check_parent(workspace, pair[0], child, pair[1])
         # Of one that could not be read it tells files of this machine.
-        return _checks.put(pair, found) if found and found.share is not None else None
+        return _checks.put(pair, check) if check and check.share is not None else None
     finally:
         if not _checks.get(pair):
             _failed.put(pair, time.monotonic())
@@ -323,6 +325,6 @@ def _lines(node: Node) -> tuple[str, ...]:
         return "not visible to you", Digest.parse(node.digest).short
     terms = " · ".join(filter(None, [node.license or "no license stated", *node.limits]))
     if node.where.past and node.created:  # what follows the name is cut off
-        made = node.created.replace("T", " ")[:MINUTES]
-        return str(node.where), f"{made} · {node.architecture}", terms
+        created = node.created.replace("T", " ")[:MINUTES]
+        return str(node.where), f"{created} · {node.architecture}", terms
     return node.name, node.architecture, terms

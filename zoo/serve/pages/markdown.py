@@ -41,9 +41,9 @@ def markdown(text: str, home: str = "") -> Markup:
     tokens = _parser().parse(body)
     for token in tokens:
         _change(token, home)
-    made = _parser().renderer.render(tokens, _parser().options, {})
+    html = _parser().renderer.render(tokens, _parser().options, {})
     clean = nh3.clean(
-        made, tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES, link_rel="nofollow noopener"
+        html, tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES, link_rel="nofollow noopener"
     )
     return Markup(clean)  # noqa: S704 - the one place where somebody's text becomes HTML
 

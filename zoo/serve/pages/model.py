@@ -255,8 +255,8 @@ def _card(ask: Ask, picked: PickedVersion) -> tuple[str, bool]:
     if picked.digest is None or document is None:
         return "", False
     if picked.snapshot:
-        found = picked.snapshot.by_path.get(CARD)
-        holder, size = (found.object, found.size) if found else (None, 0)
+        entry = picked.snapshot.by_path.get(CARD)
+        holder, size = (entry.object, entry.size) if entry else (None, 0)
     else:
         assert picked.manifest
         file = next((file for file in picked.manifest.files if file.name == CARD), None)
@@ -277,7 +277,7 @@ def _checkpoint(ask: Ask, picked: PickedVersion) -> Checkpoint | None:
     workspace, seen = ask.hub.workspace, VisibleNames(ask)
     task, known = task_of(manifest), workspace.registry.summary(digest) or {}
     shown = [shortened(name, LETTERS) for name in manifest.classes[:CLASSES]]
-    said, freeze = manifest.provenance, manifest.freeze or {}
+    provenance, freeze = manifest.provenance, manifest.freeze or {}
     tensors = tensors_by_unit(manifest, units_of(workspace, manifest))
     run = runs_that_made(ask, [digest]).get(digest) if manifest.recipe else None
     return Checkpoint(
@@ -297,15 +297,15 @@ def _checkpoint(ask: Ask, picked: PickedVersion) -> Checkpoint | None:
         run_pictures=bool(pictures_of_run(ask, run)) if run and sees_all(ask.actor) else None,
         score=SCORE[task],
         figures=figures(manifest.metrics, SCORE[task]),
-        stated=said.get("metrics", ""),
+        stated=provenance.get("metrics", ""),
         evaluations=tuple(_evaluations(ask, digest, SCORE[task])),
         calibration=calibration_of(workspace.store, manifest),
         licensed=licensed(ask, seen, manifest),
-        warnings=tuple(filter(None, [said.get("warning", "")])),
-        author=said.get("author", ""),
-        note=said.get("note", ""),
+        warnings=tuple(filter(None, [provenance.get("warning", "")])),
+        author=provenance.get("author", ""),
+        note=provenance.get("note", ""),
         created=manifest.created or "",
-        data=str((manifest.recipe or {}).get("data", "") or said.get("dataset", "")),
+        data=str((manifest.recipe or {}).get("data", "") or provenance.get("dataset", "")),
         frozen=_count(freeze.get("frozen_units")),
         trained=_count(freeze.get("trainable_units")),
         adapter=str(adapter_of(manifest) or ""),

@@ -147,8 +147,8 @@ def page_routes(
 
     def data(ask: Ask, **fields: str) -> Answer:
         value = look(ask, **fields)
-        told = json_answer(value, getattr(value, "http_status", 200))
-        return replace(told, headers={**told.headers, **BOTH})
+        answer = json_answer(value, getattr(value, "http_status", 200))
+        return replace(answer, headers={**answer.headers, **BOTH})
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors
     row = partial(
@@ -172,8 +172,8 @@ def site_of(ask: Ask, twin: str = "") -> Site:
 
 def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
     """The page that shows a value: a template in which that is ``page``, and `Site` is ``site``."""
-    found = _templates().get_template(template)
-    text = found.render(page=value, site=site, url=site.url, static=site.static)
+    page_template = _templates().get_template(template)
+    text = page_template.render(page=value, site=site, url=site.url, static=site.static)
     return Answer(status=status, headers=HEADERS, body=text.encode("utf-8", "replace"))
 
 
@@ -195,7 +195,7 @@ def compile_templates() -> None:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
+    env = Environment(
         loader=PackageLoader("zoo.serve.pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -203,5 +203,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {name: getattr(shown, name) for name in shown.__all__} | {"of_data": of_data}
-    return made
+    env.filters |= {name: getattr(shown, name) for name in shown.__all__} | {"of_data": of_data}
+    return env

@@ -125,9 +125,9 @@ def look_people(ask: Ask) -> People:
     )
 
 
-def _namespaces(ask: Ask, said: Iterable[str]) -> set[str]:
+def _namespaces(ask: Ask, paths: Iterable[str]) -> set[str]:
     there = folders(ask.hub.workspace.store.backend, "refs/")
-    return {*there, *(path.partition("/")[0] for path in said)}
+    return {*there, *(path.partition("/")[0] for path in paths)}
 
 
 def _user(account: Account, tokens: list[Token]) -> User:
@@ -142,14 +142,14 @@ def _user(account: Account, tokens: list[Token]) -> User:
 
 def look_person(ask: Ask, user: str) -> Person:
     """Somebody. Raises `Refused` if there is no such account."""
-    found = {each.name: each for each in ask.hub.accounts.all() if not each.team}.get(user)
-    if found is None:
+    account = {each.name: each for each in ask.hub.accounts.all() if not each.team}.get(user)
+    if account is None:
         raise Refused("NotFound", f"there is no account '{user}'")
     actor = ask.hub.accounts.actor(user)
     return Person(
         name=user,
-        admin=found.admin,
-        made=found.made,
+        admin=account.admin,
+        made=account.made,
         tokens=tokens_of(ask, user),
         roles=held_by(ask, user, actor.teams if actor else frozenset()),
     )

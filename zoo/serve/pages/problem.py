@@ -43,5 +43,5 @@ def problem_page(site: Site, refusal: Answer) -> Answer:
     problem = Problem(
         status, title, refusal.message, signing, str(Query((search,) if search else ()))
     )
-    made = show(site, "problem.html", problem, status)
-    return replace(made, headers={**refusal.headers, **made.headers}, code=refusal.code)
+    answer = show(site, "problem.html", problem, status)
+    return replace(answer, headers={**refusal.headers, **answer.headers}, code=refusal.code)

@@ -210,8 +210,8 @@ def look_pruning(ask: Ask) -> Pruning:
         if text and not _is_days(text)
     ]
     if wrong:
-        said = f"{' and '.join(wrong)}: write a number of days, 0 to {MOST_DAYS:,}"
-        return Pruning(asked=(keep[:20], grace[:20], caches[:20]), wrong=said)
+        message = f"{' and '.join(wrong)}: write a number of days, 0 to {MOST_DAYS:,}"
+        return Pruning(asked=(keep[:20], grace[:20], caches[:20]), wrong=message)
     key, until = (ask.hub.workspace.root, *typed), time.monotonic() + PATIENCE
     work = _works.get(key)
     if work is None or (work.done.is_set() and time.time() >= work.good):

@@ -282,12 +282,12 @@ def delete_run(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
 
 def _stamp(folder: Path) -> str:
     """What is another after each note of a run."""
-    found = []
+    numbers = []
     for name in (RUN, METRICS):
         with suppress(OSError):
             state = (folder / name).stat()
-            found += [state.st_mtime_ns, state.st_size]
-    return "-".join(map(str, found))
+            numbers += [state.st_mtime_ns, state.st_size]
+    return "-".join(map(str, numbers))
 
 
 def _options(run: Run) -> dict[str, str]:

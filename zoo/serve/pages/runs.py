@@ -173,6 +173,6 @@ def where_of(run: Run, names: Mapping[Digest, KnownCheckpoint]) -> KnownCheckpoi
 def score_of(run: Run) -> tuple[str, Figure | None]:
     """What the score of a run is called, and what it is."""
     name = measure_of(run)
-    found = [run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")]
-    value, low, high = (each if isinstance(each, float) else None for each in found)
+    values = [run.metrics.get(f"{name}{end}") for end in ("", "_low", "_high")]
+    value, low, high = (each if isinstance(each, float) else None for each in values)
     return name, None if value is None else Figure(value=value, low=low, high=high)

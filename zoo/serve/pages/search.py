@@ -71,14 +71,14 @@ class Part:
 def facets_of(query: Query, facets: Facets) -> tuple[Facet, ...]:
     """What to offer beside results. What is asked for already, and what all have, is left out."""
     asked = {each.field for each in query.filters}
-    made = (
+    offered = (
         Facet(label, tuple(_choices(query, field, facets.counts[field])))
         for field, label in LABELS.items()
         if field not in asked
     )
     return tuple(
         facet
-        for facet in made
+        for facet in offered
         if len(facet.choices) > 1 or any(each.count < facets.total for each in facet.choices)
     )
 
@@ -106,12 +106,12 @@ def _short(part: Filter) -> str:
 
 def _choices(query: Query, field: str, counts: Mapping[str, int]) -> Iterator[Choice]:
     if field == "params":
-        found = ((label, text, counts.get(str(at), 0)) for at, (label, text) in enumerate(SIZES))
+        rows = ((label, text, counts.get(str(at), 0)) for at, (label, text) in enumerate(SIZES))
     else:
         most = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-        found = ((PLACES.get(text, text), _filter(field, text), count) for text, count in most)
+        rows = ((PLACES.get(text, text), _filter(field, text), count) for text, count in most)
     before = [part.text for part in parts_of(query)]
-    offered = ((label, text, count) for label, text, count in found if text and count)
+    offered = ((label, text, count) for label, text, count in rows if text and count)
     for label, text, count in islice(offered, SHOWN):
         yield Choice(label, count, " ".join([*before, text]))
 

@@ -85,12 +85,14 @@ def seen_by(ask: Ask) -> VisibilityFilter | None:
     """
     if sees_all(ask.actor):
         return None
-    said = {given.path for given in ask.rules.given()} | {ask.actor.name} | ask.actor.only
-    told = {path: ask.may("read", path if "/" in path else f"{path}/") for path in said if path}
+    paths = {given.path for given in ask.rules.given()} | {ask.actor.name} | ask.actor.only
+    readable = {
+        path: ask.may("read", path if "/" in path else f"{path}/") for path in paths if path
+    }
     return VisibilityFilter(
         names=ask.may("read", "/"),  # a name of which nothing was said
-        shown=frozenset(path for path, shown in told.items() if shown),
-        hidden=frozenset(path for path, shown in told.items() if not shown),
+        shown=frozenset(path for path, shown in readable.items() if shown),
+        hidden=frozenset(path for path, shown in readable.items() if not shown),
         catalog=bool(ask.actor.name),
     )
 

@@ -88,8 +88,8 @@ def look_settings(ask: Ask) -> Settings:
 
 
 def _identities(ask: Ask) -> tuple[Identity, ...]:
-    found = ask.hub.accounts.providers.identities()
-    return tuple(each for each in found if each.account == ask.actor.name)
+    identities = ask.hub.accounts.providers.identities()
+    return tuple(each for each in identities if each.account == ask.actor.name)
 
 
 def held_by(ask: Ask, account: str, teams: frozenset[str]) -> tuple[RoleRow, ...]:

@@ -47,10 +47,10 @@ def place(tensor: Tensor) -> tuple[object, ...]:
 
 def tensors_by_unit(manifest: Manifest, units: Units) -> Mapping[str, list[Tensor]]:
     """The tensors of a checkpoint by the units that they are in."""
-    found: dict[str, list[Tensor]] = {}
+    by_unit: dict[str, list[Tensor]] = {}
     for tensor in manifest.tensors:
-        found.setdefault(units.unit_of(tensor.name), []).append(tensor)
-    return found
+        by_unit.setdefault(units.unit_of(tensor.name), []).append(tensor)
+    return by_unit
 
 
 def shares(
@@ -67,17 +67,17 @@ def shares(
     others = _readable(
         seen, [*above[: COMPARED // 2], *ask.hub.sharers.of(digest, manifest)], digest
     )
-    found = []
+    shares = []
     for other in islice(others, COMPARED):
         with suppress(ZooError):  # it is not here, or damaged
             theirs = ask.manifest(other)
             called = seen.other(other)
             share = _share(called, manifest, theirs, tensors, ancestor=other in above)
             if share.bytes:
-                found.append(share)
+                shares.append(share)
     depth = {each: -number for number, each in enumerate(map(str, above))}
-    found.sort(key=lambda each: (not each.ancestor, depth.get(each.other.digest, 0), -each.bytes))
-    return tuple(found[:SHOWN])
+    shares.sort(key=lambda each: (not each.ancestor, depth.get(each.other.digest, 0), -each.bytes))
+    return tuple(shares[:SHOWN])
 
 
 def _readable(seen: VisibleNames, digests: Sequence[Digest], own: Digest) -> Iterator[Digest]:

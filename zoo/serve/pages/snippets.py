@@ -42,13 +42,13 @@ def snippets(ask: Ask, picked: PickedVersion) -> tuple[Snippet, ...]:
         return ()
     if ask.hub.alone:
         return tuple(_own(ask, picked))
-    found = [_zoo(ask, picked)] if picked.manifest and not _is_commit(picked) else []
+    snippets = [_zoo(ask, picked)] if picked.manifest and not _is_commit(picked) else []
     if picked.manifest and _has_config(ask, picked):
-        found += _libraries(ask, picked, picked.manifest)
-    found.append(_hub(ask, picked))
+        snippets += _libraries(ask, picked, picked.manifest)
+    snippets.append(_hub(ask, picked))
     if file := _file(picked):
-        found.append(_curl(ask, picked, file))
-    return tuple(found)
+        snippets.append(_curl(ask, picked, file))
+    return tuple(snippets)
 
 
 def only_zoo(picked: PickedVersion) -> str:
@@ -118,14 +118,14 @@ def _libraries(ask: Ask, picked: PickedVersion, manifest: Manifest) -> list[Snip
     """By the libraries that build the network."""
     revision, library = _revision(picked), manifest.backbone.plugin
     at = f"@{revision}" if revision else ""
-    found = []
+    snippets = []
     if library == "timm":
         text = (
             f"{_exports(ask)}\n"
             f"python -c \"import timm; print(timm.create_model('hf-hub:{ask.repo}{at}', "
             f'pretrained=True))"'
         )
-        found.append(Snippet(tool="timm", language="shell", text=text))
+        snippets.append(Snippet(tool="timm", language="shell", text=text))
     if library in LIBRARIES:
         kind = "AutoModelForImageClassification" if manifest.head.num_classes else "AutoModel"
         rest = f", revision='{revision}'" if revision else ""
@@ -134,8 +134,8 @@ def _libraries(ask: Ask, picked: PickedVersion, manifest: Manifest) -> list[Snip
             f'python -c "from transformers import {kind}; '
             f"print({kind}.from_pretrained('{ask.repo}'{rest}))\""
         )
-        found.append(Snippet(tool="transformers", language="shell", text=text))
-    return found
+        snippets.append(Snippet(tool="transformers", language="shell", text=text))
+    return snippets
 
 
 def _has_config(ask: Ask, picked: PickedVersion) -> bool:

@@ -66,8 +66,8 @@ LETTERS, MOST_NAMES = 32, 10_000
 class _Not(Exception):
     """Nobody is signed in, for what is told to who sits there, and to who runs the server."""
 
-    def __init__(self, said: str, why: str) -> None:
-        self.said, self.why = said, why
+    def __init__(self, message: str, why: str) -> None:
+        self.said, self.why = message, why
         super().__init__(why)
 
 
@@ -75,7 +75,7 @@ def begin(ask: Ask, provider: str) -> Answer:
     """Send the browser to a provider; with ``?link=1``, so that who comes back from there is the
     account that is signed in.
     """
-    found, issuer = _provider(ask, provider)
+    identity_provider, issuer = _provider(ask, provider)
     linking = ask.call.flag("link")
     if linking:
         check_origin(ask.call.headers, ask.call.base)  # or a stranger could have it begun
@@ -85,16 +85,16 @@ def begin(ask: Ask, provider: str) -> Answer:
         token=ask.actor.id if linking else "",
         repo=goes if len(goes) <= LONGEST_PATH else "/",
         what=COOKIE,
-        of=found.name,
+        of=identity_provider.name,
         upload=secrets.token_urlsafe(32),
         expires=int(time.time()) + LASTS,
     )
     cookie = ask.hub.seals.write(seal)
     try:
         check_sso()  # now, and not when somebody comes back
-        to = address(issuer, found, _way(ask, found, cookie), again=linking)
+        to = address(issuer, identity_provider, _way(ask, identity_provider, cookie), again=linking)
     except (Unavailable, MissingPackage) as error:
-        return _again(ask, goes, _down(found, error), 503)
+        return _again(ask, goes, _down(identity_provider, error), 503)
     headers = {
         "Location": to,
         "Set-Cookie": set_cookie(ask.call, cookie, LASTS, COOKIE),
@@ -107,17 +107,17 @@ def come_back(ask: Ask, provider: str) -> Answer:
     """Begin a session of who has signed in at a provider, or link them to the one who is signed in
     here; or the form to sign in, with why not.
     """
-    found, issuer = _provider(ask, provider)
+    identity_provider, issuer = _provider(ask, provider)
     cookie, goes = read_cookie(ask.call, COOKIE), "/"
     try:
-        seal = _begun(ask, found, issuer, cookie)
+        seal = _begun(ask, identity_provider, issuer, cookie)
         goes = seal.repo
-        claims = _claims(ask, found, issuer, cookie)
+        claims = _claims(ask, identity_provider, issuer, cookie)
         if seal.token:
-            return _linked(ask, found, claims, seal)
-        return _signed_in(ask, found, claims, seal)
+            return _linked(ask, identity_provider, claims, seal)
+        return _signed_in(ask, identity_provider, claims, seal)
     except (Unavailable, Forbidden, MissingPackage) as error:
-        return _again(ask, goes, _down(found, error), 503)
+        return _again(ask, goes, _down(identity_provider, error), 503)
     except _Not as error:
         return _again(ask, goes, error, 403)
 
@@ -132,10 +132,10 @@ def _check_links(ask: Ask) -> None:
 
 def _provider(ask: Ask, name: str) -> tuple[Provider, Issuer]:
     try:
-        found = ask.hub.accounts.providers.get(name)
+        provider = ask.hub.accounts.providers.get(name)
     except UnknownName:
         raise Refused("NotFound") from None
-    return found, ask.hub.issuers.at(found.issuer, found.hosts)
+    return provider, ask.hub.issuers.at(provider.issuer, provider.hosts)
 
 
 def _way(ask: Ask, provider: Provider, cookie: str) -> AuthorizationRequest:
@@ -159,8 +159,8 @@ def _begun(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Seal:
 def _claims(ask: Ask, provider: Provider, issuer: Issuer, cookie: str) -> Claims:
     sent = ask.call.query
     if "error" in sent:
-        said = f"{provider.name} has not signed you in."
-        raise _Not(said, f"the provider answers {clean(sent['error'])[:100]}")
+        message = f"{provider.name} has not signed you in."
+        raise _Not(message, f"the provider answers {clean(sent['error'])[:100]}")
     code, distrusted = sent.get("code", ""), f"{provider.name} does not say who you are."
     if sent.get("iss", issuer.url) != issuer.url or not 0 < len(code) <= LONGEST_CODE:
         raise _Not(distrusted, "the answer is of another provider, or has no code")
@@ -189,12 +189,14 @@ def _signed_in(ask: Ask, provider: Provider, claims: Claims, seal: Seal) -> Answ
     accounts, subject = ask.hub.accounts, str(claims["sub"])
     account = _account(ask, provider, claims)
     asked_by(account, "")
-    told = f"by {provider.name}: {subject}{_more(claims)}"
+    detail = f"by {provider.name}: {subject}{_more(claims)}"
     roles = wanted(provider.rules, claims.get(provider.groups_claim))
 
     def also(connection: Connection) -> None:
         by = provider, subject
-        note_entry(connection, by=by, account=account, told=told, entry=seal.upload, seconds=LASTS)
+        note_entry(
+            connection, by=by, account=account, detail=detail, entry=seal.upload, seconds=LASTS
+        )
         follow(connection, provider.name, account, roles)
 
     name, lasts = f"{SIGNED_IN}{provider.name}", LASTS_DAYS * DAY
@@ -283,9 +285,9 @@ def _names(ask: Ask, claims: Claims) -> list[str]:
     return [*islice(unused, 3)]
 
 
-def _plain(said: object) -> str:
+def _plain(value: object) -> str:
     """What somebody is called, as the name of an account; empty if nothing of it can be in one."""
-    text = said.partition("@")[0].lower() if isinstance(said, str) else ""
+    text = value.partition("@")[0].lower() if isinstance(value, str) else ""
     plain = re.sub(r"[^a-z0-9._-]+", "-", text)[:LETTERS].strip("-._")
     try:
         check_namespace(plain)
@@ -303,10 +305,10 @@ def _more(claims: Claims) -> str:
 
 def _down(provider: Provider, error: ZooError) -> _Not:
     if isinstance(error, MissingPackage):
-        told = (
+        message = (
             f"This server cannot check what {provider.name} says: whoever runs it is to install it."
         )
-        return _Not(told, str(error))
+        return _Not(message, str(error))
     return _Not(f"{provider.name} does not answer now: try again.", str(error))
 
 

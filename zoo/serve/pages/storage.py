@@ -188,7 +188,7 @@ def look_storage(ask: Ask) -> Storage:
     """The store as it is now."""
     store, room, quotas = ask.hub.workspace.store, ask.hub.room, ask.hub.accounts.quotas.all()
     files = {kind: list_folder(store, kind).files for kind in KIND_NAMES}
-    kept = tuple(_kept(kind, found.values()) for kind, found in files.items())
+    kept = tuple(_kept(kind, by_digest.values()) for kind, by_digest in files.items())
     beside = (*_waiting(ask), *_beside(ask.hub.workspace.root))
     names = _names(ask)
     totals = _taken(ask, names, files)
@@ -244,8 +244,8 @@ def _beside(root: Path) -> tuple[FileUsage, ...]:
         _changed(root / name) for name in (RUNS, f"{CACHE}/{ACTIVATIONS}", f"{CACHE}/{CHECKED}")
     ]
     key = root, int(time.monotonic() // ANEW_SECONDS), *changed
-    if found := _sums.get(key):
-        return found
+    if cached := _sums.get(key):
+        return cached
     files, sizes = Counter[str](), Counter[str]()
     for name, size in _sizes(root):
         kind = BESIDE.get(name, REST)
@@ -298,8 +298,8 @@ def _taken(
     for ref, entry in names.items():
         now[ref.namespace] += [entry.manifest] if entry else []
     key = hashlib.sha256(repr((str(store.root), *now.items())).encode()).hexdigest()
-    if found := _totals.get(key):
-        return found
+    if cached := _totals.get(key):
+        return cached
     read = {space: _read(ask, manifests) for space, manifests in now.items()}
     every = {digest: size for each in read.values() for digest, size in each.objects.items()}
     taken = {
@@ -339,13 +339,13 @@ def _read(ask: Ask, manifests: Sequence[Digest]) -> _Read:
     read = _Read()
     for manifest, names in Counter(manifests).items():
         try:
-            found = dict(ask.hub.workspace.store.document(manifest).objects())
+            objects = dict(ask.hub.workspace.store.document(manifest).objects())
         except ZooError:  # it is damaged, which the scrub tells
             read.whole = False
             continue
-        read.objects |= found
-        read.only |= {each: None if each in read.only else manifest for each in found}
-        read.alone += names * sum(found.values())
+        read.objects |= objects
+        read.only |= {each: None if each in read.only else manifest for each in objects}
+        read.alone += names * sum(objects.values())
     return read
 
 

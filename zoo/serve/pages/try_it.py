@@ -142,8 +142,8 @@ def try_form(ask: Ask) -> Answer:
             fields = read_multipart(ask.call.headers.get("content-type", ""), body)
             output = fields.get("output", b"").decode(errors="replace").strip()
             page = replace(page, output=shortened(output, LETTERS))
-            found = _answer(tryouts, picked, fields.get("image", b""), output)
-            page = replace(page, answer=found)
+            result = _answer(tryouts, picked, fields.get("image", b""), output)
+            page = replace(page, answer=result)
     except ValueError as error:
         refused = Refused("BadRequest", str(error))
     except Refused as error:
@@ -163,9 +163,9 @@ def try_image(ask: Ask) -> Answer:
     """What a checkpoint says of the image that is the body."""
     picked = pick(ask)
     with _admitted(ask, picked) as tryouts:
-        found = _answer(tryouts, picked, _sent(ask, 0), ask.call.query.get("output", ""))
-    told = json_answer(found)
-    return replace(told, headers={**told.headers, **FRESH})
+        result = _answer(tryouts, picked, _sent(ask, 0), ask.call.query.get("output", ""))
+    answer = json_answer(result)
+    return replace(answer, headers={**answer.headers, **FRESH})
 
 
 @contextmanager
@@ -214,29 +214,29 @@ def _answer(tryouts: Tryouts, picked: PickedVersion, image: bytes, output: str) 
     if len(output) > LETTERS:
         text = f"a class of more than {LETTERS} letters is asked for by its number"
         raise Refused("BadRequest", text)
-    said = tryouts.ask(str(picked.checkpoint), image, output)
-    if said.problem:
-        raise Refused("Failed" if said.fault else "BadRequest", said.problem)
-    return _tried(said, str(picked.checkpoint))
+    answer = tryouts.ask(str(picked.checkpoint), image, output)
+    if answer.problem:
+        raise Refused("Failed" if answer.fault else "BadRequest", answer.problem)
+    return _tried(answer, str(picked.checkpoint))
 
 
-def _tried(said: TryoutAnswer, checkpoint: str) -> TryoutResult:
-    seen, *explained = _drawn(said) or (None,)
+def _tried(answer: TryoutAnswer, checkpoint: str) -> TryoutResult:
+    seen, *explained = _drawn(answer) or (None,)
     return TryoutResult(
         checkpoint=checkpoint,
         outputs=tuple(
-            Value(name=shortened(each.name, LETTERS), value=each.value) for each in said.outputs
+            Value(name=shortened(each.name, LETTERS), value=each.value) for each in answer.outputs
         ),
-        probable=said.probable,
+        probable=answer.probable,
         seen=seen,
         explained=tuple(each for each in explained if each),
-        unit=said.unit,
-        unexplained=said.unexplained,
-        guesses=said.guesses,
+        unit=answer.unit,
+        unexplained=answer.unexplained,
+        guesses=answer.guesses,
     )
 
 
-def _drawn(said: TryoutAnswer) -> tuple[Drawn, ...]:
+def _drawn(answer: TryoutAnswer) -> tuple[Drawn, ...]:
     return tuple(
         Drawn(
             url=_url(each),
@@ -245,12 +245,12 @@ def _drawn(said: TryoutAnswer) -> tuple[Drawn, ...]:
             output=shortened(each.output, LETTERS),
             speaks=each.speaks,
         )
-        for each in said.pictures
+        for each in answer.pictures
         if 0 < each.width <= SIDE and 0 < each.height <= SIDE
     )
 
 
 def _url(picture: Picture) -> str:
     pixels = pixels_of(picture.png, picture.width, picture.height)
-    made = base64.b64encode(png(picture.width, picture.height, pixels)).decode()
-    return f"data:image/png;base64,{made}"
+    encoded = base64.b64encode(png(picture.width, picture.height, pixels)).decode()
+    return f"data:image/png;base64,{encoded}"

@@ -42,15 +42,15 @@ def verdicts_of(
             yield Verdict(name=name, known=True, elsewhere=False, text=text)
             continue
         elsewhere = _elsewhere(first.manifest.provenance, other.manifest.provenance)
-        found = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
-        if found:
-            text = found.in_words(first.name, name)
+        test = paired_test(*(runs[each] for each in pair)) if {*pair} <= runs.keys() else None
+        if test:
+            text = test.in_words(first.name, name)
         elif elsewhere:
             text = "tested on other images: the figures do not compare"
         else:
             text = "what each says of the same images is not kept here, so it cannot be told"
         yield Verdict(
-            name=name, known=found is not None, elsewhere=elsewhere and not found, text=text
+            name=name, known=test is not None, elsewhere=elsewhere and not test, text=text
         )
 
 

@@ -128,12 +128,14 @@ def look_versions(ask: Ask) -> VersionsPage:
     begin = page * PAGE
     shown = commits[begin : begin + PAGE]
     before = [*shown[1:], *commits[begin + PAGE :][:1], None]
-    told = _Told(ask)
+    changes = _Told(ask)
     return VersionsPage(
         chosen=chosen,
         names=rows,
         commits=tuple(
-            told.version(commit, last, tuple(row.name for row in rows if row.commit == commit.id))
+            changes.version(
+                commit, last, tuple(row.name for row in rows if row.commit == commit.id)
+            )
             for commit, last in zip(shown, before, strict=False)
         ),
         total=len(commits),
@@ -143,10 +145,10 @@ def look_versions(ask: Ask) -> VersionsPage:
 
 
 def _names(ask: Ask) -> tuple[VersionRow, ...]:
-    history, found = ask.hub.history, []
+    history, rows = ask.hub.history, []
     for version in history.versions(ask.repo):
         commit = history.commits(version, ask.patience)[0]
-        found.append(
+        rows.append(
             VersionRow(
                 name=version.name,
                 fixed=version.fixed,
@@ -157,7 +159,7 @@ def _names(ask: Ask) -> tuple[VersionRow, ...]:
                 reference=str(version.ref),
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 class _Told:
@@ -228,8 +230,8 @@ class _Told:
 
     def _tensors(self, document: Manifest | Snapshot | None) -> Mapping[str, Place]:
         if isinstance(document, Snapshot):
-            found = [each.weights.tensors for each in document.files if each.weights]
-            return {tensor.name: place(tensor) for tensors in found for tensor in tensors}
+            per_file = [each.weights.tensors for each in document.files if each.weights]
+            return {tensor.name: place(tensor) for tensors in per_file for tensor in tensors}
         return {tensor.name: place(tensor) for tensor in document.tensors} if document else {}
 
     def _of(self, document: Manifest | Snapshot) -> Units | None:

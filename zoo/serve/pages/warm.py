@@ -38,9 +38,9 @@ def warm(hub: Hub, base: str) -> None:
     for actor in EVERYBODY:
         ask = Ask(hub=hub, call=call, actor=actor, rules=hub.accounts.rules())
         with suppress(ZooError, OSError, Refused):
-            found = look_home(ask)
-            show(site_of(ask), "home.html", found)
-            here = (row for row in found.rows if row.repo and not row.tag)
+            home = look_home(ask)
+            show(site_of(ask), "home.html", home)
+            here = (row for row in home.rows if row.repo and not row.tag)
             asks = (replace(ask, repo=row.repo) for row in here)
             known = (each for each in asks if hub.views.knows(each.pointed(MAIN)))
             if first := next(known, None):

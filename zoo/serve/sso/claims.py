@@ -98,8 +98,8 @@ def _check(claims: Claims, issuer: str, audience: str) -> None:
     now = time.time()
     if claims.get("iss") != issuer:
         raise InvalidToken("of another issuer")
-    said = claims.get("aud")
-    audiences = said if isinstance(said, list) else [said]
+    claim = claims.get("aud")
+    audiences = claim if isinstance(claim, list) else [claim]
     # What is for several, one of them could show to the others.
     alone = len(audiences) == 1 or claims.get("azp") == audience
     if audience not in audiences or not alone:
@@ -117,10 +117,10 @@ def _check(claims: Claims, issuer: str, audience: str) -> None:
 
 
 def _time(claims: Claims, name: str, default: int | None = None) -> float:
-    found = claims.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < LATEST:
+    value = claims.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LATEST:
         raise InvalidToken(f"it does not say when ({name})")  # as what is no number
-    return found
+    return value
 
 
 def _signs(key: Key, kind: str) -> bool:

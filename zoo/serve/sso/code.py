@@ -90,15 +90,15 @@ def claims_of(
         Unavailable: It does not answer.
         Forbidden: The file with our secret cannot be read, or by others, too.
     """
-    told = issuer.metadata()
-    fields, headers = _known_by(provider, told)
+    metadata = issuer.metadata()
+    fields, headers = _known_by(provider, metadata)
     fields |= {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": way.back,
         "code_verifier": way.verifier,
     }
-    at = _has(issuer, told.token_endpoint)
+    at = _has(issuer, metadata.token_endpoint)
     status, data = issuer.post(at, urlencode(fields).encode(), headers, who)
     if status >= 500:
         raise Unavailable(issuer.url, f"it answers {status}", hint="")
@@ -123,7 +123,7 @@ def _has(issuer: Issuer, endpoint: str) -> str:
     return endpoint
 
 
-def _known_by(provider: Provider, told: Metadata) -> tuple[dict[str, str], dict[str, str]]:
+def _known_by(provider: Provider, metadata: Metadata) -> tuple[dict[str, str], dict[str, str]]:
     """The fields and headers by which the provider knows this server."""
     headers = {
         "Accept": "application/json",
@@ -134,7 +134,7 @@ def _known_by(provider: Provider, told: Metadata) -> tuple[dict[str, str], dict[
         secret = read_secret_file(Path(provider.secret_file))
     if not secret:
         return {"client_id": provider.client_id}, headers
-    if "client_secret_basic" in told.token_endpoint_auth_methods_supported:
+    if "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
         both = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
         return {}, {**headers, "Authorization": f"Basic {b64encode(both.encode()).decode()}"}
     return {"client_id": provider.client_id, "client_secret": secret}, headers

@@ -82,13 +82,13 @@ class Issuer:
         return self._document(url, KEPT, self._metadata_of)
 
     def _metadata_of(self, data: bytes) -> Metadata:
-        found = self._read(data, Metadata)
-        if found.issuer != self.url:
+        metadata = self._read(data, Metadata)
+        if metadata.issuer != self.url:
             raise self._fails("its document says that it is another issuer")
-        for each in (found.jwks_uri, found.authorization_endpoint, found.token_endpoint):
+        for each in (metadata.jwks_uri, metadata.authorization_endpoint, metadata.token_endpoint):
             if each and not self._is_own(each):
                 raise self._fails(f"it sends us to {urlsplit(each).hostname}: --host allows that")
-        return found
+        return metadata
 
     def keys(self, name: str | None) -> list[Key]:
         """Its keys of a name, or all if it has none. They are asked for again, once a minute at
@@ -100,8 +100,8 @@ class Issuer:
         uri = self.metadata().jwks_uri
         for oldest in (KEPT, AGAIN):
             keys = self._document(uri, oldest, self._keys_of)
-            if found := [key for key in keys if name is None or key.get("kid") == name]:
-                return [*found]
+            if matches := [key for key in keys if name is None or key.get("kid") == name]:
+                return [*matches]
         return []
 
     def _keys_of(self, data: bytes) -> list[dict[str, object]]:

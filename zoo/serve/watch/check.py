@@ -25,13 +25,15 @@ LATE = timedelta(days=30)
 
 def problems(workspace: Workspace, accounts: Accounts, scrubbed: ScrubState) -> list[str]:
     """What is wrong, in words, with what mends it."""
-    found = [*_rights(workspace), *_clocks(workspace, accounts)]
-    found += _scrub(workspace, scrubbed)
+    problems = [*_rights(workspace), *_clocks(workspace, accounts)]
+    problems += _scrub(workspace, scrubbed)
     free = shutil.disk_usage(workspace.root).free
     if free < SPARE_BYTES:
-        found.append(f"{free:,} bytes are free, fewer than {SPARE_BYTES:,}: zoo prune frees some")
+        problems.append(
+            f"{free:,} bytes are free, fewer than {SPARE_BYTES:,}: zoo prune frees some"
+        )
     _, wrong = accounts.audit.check()
-    return [*found, *(f"audit log: {each}" for each in wrong)]
+    return [*problems, *(f"audit log: {each}" for each in wrong)]
 
 
 def _rights(workspace: Workspace) -> Iterator[str]:

@@ -59,8 +59,8 @@ def _try_store(store: Store) -> None:
     with disk.staged() as (file, name):
         file.write(data)
         disk.fsync_file(file)
-        if (found := disk.read(name, BYTES)) != data:
-            raise Corrupt(name, data.hex(), found.hex())
+        if (read_back := disk.read(name, BYTES)) != data:
+            raise Corrupt(name, data.hex(), read_back.hex())
     folders(store.backend, "refs/")
     if not store.backend.stat(MARKER):
         raise Unavailable(str(store), "is no store any more")

@@ -46,15 +46,15 @@ class _Json(logging.Formatter):
     """An object in a line for each record; of a request, with what is known of it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, object] = {
+        entry: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        return without_secrets(json.dumps(said, ensure_ascii=False))
+            entry["traceback"] = self.formatException(record.exc_info)
+        return without_secrets(json.dumps(entry, ensure_ascii=False))
 
 
 @contextmanager

@@ -68,8 +68,8 @@ def _sent(
     parts, ends = urlsplit(url), monotonic() + SECONDS
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     try:
-        found = getaddrinfo(host, port, type=SOCK_STREAM)
-        address = str(found[0][4][0])
+        addresses = getaddrinfo(host, port, type=SOCK_STREAM)
+        address = str(addresses[0][4][0])
     except (OSError, UnicodeError) as error:  # the latter of what can be no name of a machine
         raise Unavailable(host, "its name leads to no address", hint="") from error
     if not private and not _is_public(ip_address(address.partition("%")[0])):

@@ -144,12 +144,12 @@ def verify_command(store: Store) -> str:
 
 class Scrub:
     """Reads a store, until ``ended``: at most `SCRUB_BYTES` a second, and while ``is_busy`` hardly
-    any; ``told`` learns of each file that is damaged.
+    any; ``note_damage`` learns of each file that is damaged.
 
     Args:
         store: The store; of one that machines share, what they share is read.
         is_busy: Whether requests are answered.
-        told: Learns of each file that is damaged.
+        note_damage: Learns of each file that is damaged.
         ended: Set once the server ends.
         daily: Bytes that may be read a day, by UTC: one day with another, as a file that has more
             is read in one go, and the days after it pay for that. None: as many as there are.
@@ -160,7 +160,7 @@ class Scrub:
         self,
         store: Store,
         is_busy: Callable[[], bool],
-        told: Callable[[str], None],
+        note_damage: Callable[[str], None],
         ended: Event,
         *,
         daily: int | None = None,
@@ -169,7 +169,7 @@ class Scrub:
         backend = store.backend
         self._command = verify_command(store)
         self._store = Store(backend.shared) if isinstance(backend, CachedBackend) else store
-        self._is_busy, self._told, self._ended = is_busy, told, ended
+        self._is_busy, self._told, self._ended = is_busy, note_damage, ended
         self._daily, self._leads = daily, leads
         self._id = token_hex(8)
         self._state, self._uncounted = ScrubState(), 0
@@ -268,8 +268,8 @@ class Scrub:
         with suppress(Corrupt, MissingObject, Unsupported):  # which is told once it is read
             read = encoded_header if kind == "encoded" else manifest_header
             if base := read(self._store, digest).base:
-                found = (self._store.backend.stat(name_of(each, base)) for each in BASES[kind])
-                return 2 * FIXED.size + next((each.bytes for each in found if each), 0)
+                files = (self._store.backend.stat(name_of(each, base)) for each in BASES[kind])
+                return 2 * FIXED.size + next((each.bytes for each in files if each), 0)
         return FIXED.size
 
     def _is_sound(self, kind: Kind, digest: Digest, now: Pass) -> bool:

@@ -176,7 +176,7 @@ class Accounts:
         """
         check_namespace(name, "an account")
         check_free(name)
-        made = Account(name=name, admin=admin, made=utc_text(_now()), team=team)
+        account = Account(name=name, admin=admin, made=utc_text(_now()), team=team)
         with writing(self._engine) as connection:
             if there := self._account(connection, name):
                 raise Conflict(
@@ -185,12 +185,12 @@ class Accounts:
                     if team or there.team
                     else f"another token: zoo serve token create {name}",
                 )
-            connection.execute(insert(schema.account), made.to_json())
+            connection.execute(insert(schema.account), account.to_json())
             what = "team" if team else "account"
             record(connection, f"{what} made", name, "an admin" if admin else "")
             if also:
                 also(connection)
-        return made
+        return account
 
     def all(self) -> list[Account]:
         """All accounts and teams, by name."""
@@ -250,7 +250,7 @@ class Accounts:
             raise InvalidOption(f"a token is for one of: {', '.join(PURPOSES)}")
         _check_token(name, only, lasts)
         secret, now = new_secret(), _now()
-        made = Token(
+        token = Token(
             id=secret.id,
             account=account,
             name=name,
@@ -266,13 +266,13 @@ class Accounts:
             if self._require(connection, account).team:
                 raise InvalidOption(f"{account} is a team: nobody asks as one, its members do")
             if by:
-                made = _within(connection, made, by)
+                token = _within(connection, token, by)
             if also:
                 also(connection)
-            row = {**made.to_json(), "only": " ".join(only), "secret": secret.kept}
+            row = {**token.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
-            record(connection, "token made", made.id, _told(made))
-        return made, secret
+            record(connection, "token made", token.id, _told(token))
+        return token, secret
 
     def tokens(self, account: str = "") -> list[Token]:
         """All tokens, or those of an account, that are revoked included, oldest first."""
@@ -492,16 +492,16 @@ def _check_token(name: str, only: tuple[str, ...], lasts: float | None) -> None:
         raise InvalidOption("a token lasts more than no time, and less than a hundred years")
 
 
-def _within(connection: Connection, made: Token, by: str) -> Token:
+def _within(connection: Connection, token: Token, by: str) -> Token:
     """A token as one may make it that has not ended. Raises `UnknownName` if it has."""
     table = schema.token
     which = select(table).where(table.c.id == by, table.c.revoked.is_(None))
     row = connection.execute(which).one_or_none()
-    if row is None or (row.expires and row.expires <= made.made):
+    if row is None or (row.expires and row.expires <= token.made):
         raise UnknownName("token", by)
-    expires = min((each for each in (made.expires, row.expires) if each), default=None)
+    expires = min((each for each in (token.expires, row.expires) if each), default=None)
     ends_with = row.ends_with if row.purpose == "write" and not row.only else by
-    return replace(made, expires=expires, ends_with=ends_with)
+    return replace(token, expires=expires, ends_with=ends_with)
 
 
 def _told(token: Token) -> str:

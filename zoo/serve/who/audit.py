@@ -275,8 +275,8 @@ class Audit:
         """Rows behind the number ``after``, oldest first."""
         statement = _chosen(since, who, name, ()).where(TABLE.c.number > after)
         with reading(self._engine) as connection:
-            found = connection.execute(statement.order_by(TABLE.c.number).limit(limit))
-            return [Row(**row._mapping) for row in found]
+            rows = connection.execute(statement.order_by(TABLE.c.number).limit(limit))
+            return [Row(**row._mapping) for row in rows]
 
     def newest(
         self,
@@ -295,8 +295,8 @@ class Audit:
         if before:
             statement = statement.where(TABLE.c.number < before)
         with reading(self._engine) as connection:
-            found = connection.execute(statement.limit(limit))
-            return [Row(**row._mapping) for row in found][::-1]
+            rows = connection.execute(statement.limit(limit))
+            return [Row(**row._mapping) for row in rows][::-1]
 
     def check(self) -> tuple[AuditHead, list[str]]:
         """The head, and what is wrong with the rows before it, in words."""
@@ -306,14 +306,14 @@ class Audit:
                 select(TABLE).order_by(TABLE.c.number)
             )
             for row in rows:
-                *values, told = row
+                *values, row_hash = row
                 if row.number != before.number + 1:
                     wrong.append(f"row {before.number + 1} is missing")
                 elif row.before != before.hash:
                     wrong.append(f"row {row.number} does not follow the one before it")
-                if _hash(values) != told:
+                if _hash(values) != row_hash:
                     wrong.append(f"row {row.number} was changed")
-                before = AuditHead(row.number, told)
+                before = AuditHead(row.number, row_hash)
         return before, wrong
 
 

@@ -54,8 +54,8 @@ class ReadCache(Generic[T]):
             if changes != self._changes:
                 self._changes, self._values = changes, {}
                 self.changed()
-            elif (found := self._values.get(key)) is not None:
-                return found
+            elif (cached := self._values.get(key)) is not None:
+                return cached
         value = read()
         with self._lock:
             # Read after it was counted: at worst it is newer, and read once more.

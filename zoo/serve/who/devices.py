@@ -180,8 +180,8 @@ class Devices:
             if there is None:
                 return False
             connection.execute(update(TABLE).where(TABLE.c.digest == there.digest).values(row))
-            told = f"{there.client or 'a program'} at {there.address or 'no address'}"
-            record(connection, action, account, f"{told} {more}".strip())
+            program = f"{there.client or 'a program'} at {there.address or 'no address'}"
+            record(connection, action, account, f"{program} {more}".strip())
         return True
 
     def poll(self, secret: str) -> Entry | str:
@@ -233,12 +233,12 @@ def network_of(address: str) -> str:
 
 def _networks(connection: Connection, now: datetime) -> dict[str, list[str]]:
     """The programs that wait in each network, the oldest first."""
-    found: dict[str, list[str]] = {}
+    networks: dict[str, list[str]] = {}
     columns = TABLE.c.address, TABLE.c.digest
     waits = (TABLE.c.expires > utc_text(now)) & (TABLE.c.state != OVER)
     for row in connection.execute(select(*columns).where(waits).order_by(TABLE.c.expires)):
-        found.setdefault(network_of(row.address), []).append(row.digest)
-    return found
+        networks.setdefault(network_of(row.address), []).append(row.digest)
+    return networks
 
 
 def _waiting(code: str) -> tuple[ColumnElement[bool], ...]:

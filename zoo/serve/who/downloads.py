@@ -137,8 +137,8 @@ def forget_downloads(connection: Connection, repo: str) -> None:
 
 def move_downloads(connection: Connection, old: str, new: str) -> None:
     """Count those of a repository under its new name; done again, it changes nothing."""
-    found = connection.execute(select(TABLE).where(TABLE.c.repo == old)).mappings()
-    rows = [{**row, "repo": new} for row in found]
+    old_rows = connection.execute(select(TABLE).where(TABLE.c.repo == old)).mappings()
+    rows = [{**row, "repo": new} for row in old_rows]
     if rows:
         for repo in (old, new):
             forget_downloads(connection, repo)

@@ -48,15 +48,15 @@ def read_rule(text: str) -> TeamRule:
         InvalidReference: No team can be called so.
     """
     group, _, rest = text.rpartition("=")
-    team, _, said = rest.partition(":")
-    found = [role for role in ROLES if role == (said or "reader")]
-    if not found or not 0 < len(group) <= LONGEST or not group.isprintable():
+    team, _, role_text = rest.partition(":")
+    matches = [role for role in ROLES if role == (role_text or "reader")]
+    if not matches or not 0 < len(group) <= LONGEST or not group.isprintable():
         roles = ", ".join(ROLES)
         raise InvalidOption(
             f"'{text:.200}' is no rule: write GROUP=TEAM, or GROUP=TEAM:writer; roles are {roles}"
         )
     check_namespace(team)
-    return TeamRule(group, team, found[0])
+    return TeamRule(group, team, matches[0])
 
 
 def check_rules(connection: Connection, claim: str, rules: Sequence[TeamRule]) -> None:
@@ -77,9 +77,9 @@ def check_rules(connection: Connection, claim: str, rules: Sequence[TeamRule]) -
             raise UnknownName("team", rule.team, sorted(teams), hint=hint)
 
 
-def wanted(rules: Sequence[TeamRule], said: object) -> dict[str, Role]:
-    """The role in each team of who is in the groups that a provider has ``said``."""
-    groups = {each for each in (said if isinstance(said, list) else [said]) if type(each) is str}
+def wanted(rules: Sequence[TeamRule], claim: object) -> dict[str, Role]:
+    """The role in each team of who is in the groups that a provider's ``claim`` names."""
+    groups = {each for each in (claim if isinstance(claim, list) else [claim]) if type(each) is str}
     roles: dict[str, Role] = {}
     for rule in rules:
         if rule.group in groups:
@@ -124,12 +124,12 @@ def forget_team(connection: Connection, team: str) -> None:
         left = [rule for rule in rules if rule.team != team]
         if left == rules:
             continue
-        said = {"rules": json.dumps(left), "groups_claim": claim if left else ""}
-        connection.execute(update(provider).where(provider.c.name == name).values(**said))
+        values = {"rules": json.dumps(left), "groups_claim": claim if left else ""}
+        connection.execute(update(provider).where(provider.c.name == name).values(**values))
         for rule in rules:
             if rule.team == team:
-                told = f"{rule.group}={team}:{rule.role}: the team is deleted"
-                record(connection, "team rule ended", name, told)
+                detail = f"{rule.group}={team}:{rule.role}: the team is deleted"
+                record(connection, "team rule ended", name, detail)
 
 
 def by_hand(connection: Connection, path: str, who: str) -> None:

@@ -78,5 +78,5 @@ def _migrate(engine: Engine) -> None:
 def _revision(connection: Connection) -> str | None:
     if VERSION_TABLE not in inspect(connection).get_table_names():
         return None
-    found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
-    return None if found is None else str(found)
+    revision = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    return None if revision is None else str(revision)

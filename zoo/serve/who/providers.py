@@ -118,12 +118,12 @@ class Providers:
         Raises:
             UnknownName: There is none.
         """
-        found = {each.name: each for each in self.all()}
-        if name not in found:
-            raise UnknownName("provider", name, sorted(found), hint="zoo serve sso lists them")
-        return found[name]
+        by_name = {each.name: each for each in self.all()}
+        if name not in by_name:
+            raise UnknownName("provider", name, sorted(by_name), hint="zoo serve sso lists them")
+        return by_name[name]
 
-    def add(self, made: Provider) -> None:
+    def add(self, provider: Provider) -> None:
         """Let people sign in by a provider.
 
         Raises:
@@ -131,21 +131,27 @@ class Providers:
             UnknownName: There is no such team.
             Conflict: There is one of its name.
         """
-        check_issuer(made.issuer)
-        check_hosts(made.hosts)
-        if not NAME.fullmatch(made.name):
+        check_issuer(provider.issuer)
+        check_hosts(provider.hosts)
+        if not NAME.fullmatch(provider.name):
             raise InvalidOption("a provider is called by small letters, digits and '-'")
-        if not 0 < len(made.client_id) <= LONGEST or not made.client_id.isprintable():
+        if not 0 < len(provider.client_id) <= LONGEST or not provider.client_id.isprintable():
             raise InvalidOption(f"the id of a client has at most {LONGEST} letters, in one line")
-        _check_makes(made)
-        row = {**made.to_json(), "hosts": " ".join(made.hosts), "domains": " ".join(made.domains)}
-        row |= {"claims": json.dumps(made.claims), "rules": json.dumps(made.rules)}
+        _check_makes(provider)
+        row = {
+            **provider.to_json(),
+            "hosts": " ".join(provider.hosts),
+            "domains": " ".join(provider.domains),
+        }
+        row |= {"claims": json.dumps(provider.claims), "rules": json.dumps(provider.rules)}
         with writing(self._engine) as connection:
-            if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == made.name)):
-                raise Conflict(f"there is a provider '{made.name}' already")
-            check_rules(connection, made.groups_claim, made.rules)
+            if connection.scalar(select(TABLE.c.name).where(TABLE.c.name == provider.name)):
+                raise Conflict(f"there is a provider '{provider.name}' already")
+            check_rules(connection, provider.groups_claim, provider.rules)
             connection.execute(insert(TABLE), row)
-            record(connection, "provider added", made.name, f"{made.issuer} {_makes(made)}")
+            record(
+                connection, "provider added", provider.name, f"{provider.issuer} {_makes(provider)}"
+            )
 
     def remove(self, name: str) -> None:
         """Let nobody sign in by a provider any more, and end the sessions of those who have, and
@@ -154,7 +160,7 @@ class Providers:
         Raises:
             UnknownName: There is none.
         """
-        found = self.get(name)
+        provider = self.get(name)
         with writing(self._engine) as connection:
             connection.execute(delete(TABLE).where(TABLE.c.name == name))
             record(connection, "provider removed", name)
@@ -162,22 +168,22 @@ class Providers:
             there = select(grouped.account).where(grouped.provider == name).distinct()
             for account in [*connection.scalars(there)]:
                 follow(connection, name, account, {})
-            made = select(schema.token.c.id).where(schema.token.c.ends_with == found.id)
-            end_tokens(connection, [*connection.scalars(made)])
+            token_ids = select(schema.token.c.id).where(schema.token.c.ends_with == provider.id)
+            end_tokens(connection, [*connection.scalars(token_ids)])
 
     def identities(self) -> list[Identity]:
         """Who is whose account, by account."""
         with reading(self._engine) as connection:
             rows = connection.execute(select(IDENTITY).order_by("issuer", "subject"))
-            found = [Identity(**row._mapping) for row in rows]
-        return sorted(found, key=lambda each: each.account or "")
+            identities = [Identity(**row._mapping) for row in rows]
+        return sorted(identities, key=lambda each: each.account or "")
 
     def linked_by(self, token_id: str) -> list[Identity]:
         """Who is somebody's account because a token was used to say so."""
         log = schema.audit.c
-        told = select(log.detail).where(log.action == LINKED, log.token == token_id)
+        statement = select(log.detail).where(log.action == LINKED, log.token == token_id)
         with reading(self._engine) as connection:
-            details = {*connection.scalars(told)}
+            details = {*connection.scalars(statement)}
         return [
             each
             for each in self.identities()
@@ -232,8 +238,8 @@ class Providers:
         """
         with writing(self._engine) as connection:
             whose = select(IDENTITY).where(*_which(issuer, subject))
-            found = connection.execute(whose).one_or_none()
-            if found is None or account not in ("", found.account):
+            row = connection.execute(whose).one_or_none()
+            if row is None or account not in ("", row.account):
                 raise UnknownName("subject", subject, hint="zoo serve sso lists them")
             record(connection, "identity unlinked", "", f"{issuer} {subject}")
             _forget(connection, issuer, subject)
@@ -248,8 +254,8 @@ def link_new(connection: Connection, issuer: str, subject: str, account: str) ->
     there = select(IDENTITY.c.subject).where(*_which(issuer, subject))
     if connection.scalar(there) is not None:
         raise Conflict("who signs in so has an account already, or had one")
-    made = utc_text(datetime.now(UTC))
-    row = {"issuer": issuer, "subject": subject, "made": made, "account": account}
+    created = utc_text(datetime.now(UTC))
+    row = {"issuer": issuer, "subject": subject, "made": created, "account": account}
     connection.execute(insert(IDENTITY), row)
     record(connection, LINKED, account, f"{issuer} {subject}")
 
@@ -259,7 +265,7 @@ def note_entry(
     *,
     by: tuple[Provider, str],
     account: str,
-    told: str,
+    detail: str,
     entry: str,
     seconds: float,
 ) -> None:
@@ -276,7 +282,7 @@ def note_entry(
     if (connection.scalar(there), connection.scalar(whose)) != (provider.issuer, account):
         raise Conflict("they sign in so no longer")
     spend_once(connection, entry, seconds)
-    record(connection, "signed in", account, told)
+    record(connection, "signed in", account, detail)
     token, now = schema.token.c, utc_text(datetime.now(UTC))
     old = (token.account == account) & token.name.startswith(SIGNED_IN) & (token.expires <= now)
     connection.execute(delete(schema.token).where(old))
@@ -297,24 +303,24 @@ def _forget(connection: Connection, issuer: str, subject: str) -> None:
             follow(connection, name, whose, {})
     ends = "provider-" + TABLE.c.name
     of_issuer = select(ends).where(TABLE.c.issuer == issuer)
-    made = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
-    end_tokens(connection, [*connection.scalars(made)])
+    token_ids = select(token.id).where(token.account == whose, token.ends_with.in_(of_issuer))
+    end_tokens(connection, [*connection.scalars(token_ids)])
 
 
 def _which(issuer: str, subject: str) -> tuple[ColumnElement[bool], ...]:
     return IDENTITY.c.issuer == issuer, IDENTITY.c.subject == subject
 
 
-def _check_makes(made: Provider) -> None:
+def _check_makes(provider: Provider) -> None:
     """See that a provider can make accounts as was said."""
-    if (made.domains or made.claims) and not made.creates:
+    if (provider.domains or provider.claims) and not provider.creates:
         text = "--domain and --claim say for whom accounts are made: they go with --create"
         raise InvalidOption(text)
-    for domain in made.domains:
+    for domain in provider.domains:
         if not DOMAIN.fullmatch(domain):
             raise InvalidOption(f"'{domain:.200}' is no domain: write lab.org")
-    check_claims(made.claims)
-    if made.domains and UNVERIFIED.fullmatch(made.issuer):
+    check_claims(provider.claims)
+    if provider.domains and UNVERIFIED.fullmatch(provider.issuer):
         raise InvalidOption(
             "Entra ID says of no e-mail that it is verified: with --domain no account is made",
             hint="the issuer with your tenant's id is for your directory alone; --claim acct=0 "
@@ -322,8 +328,8 @@ def _check_makes(made: Provider) -> None:
         )
 
 
-def _makes(made: Provider) -> str:
-    if not made.creates:
+def _makes(provider: Provider) -> str:
+    if not provider.creates:
         return "makes no accounts"
-    wanted = [*made.domains, *(f"{name}={text}" for name, text in made.claims.items())]
+    wanted = [*provider.domains, *(f"{name}={text}" for name, text in provider.claims.items())]
     return f"makes accounts{' for ' if wanted else ''}{' '.join(wanted)}"

@@ -117,7 +117,7 @@ class Publishers:
         check_issuer(issuer)
         check_hosts(hosts)
         _check_claims(issuer, claims)
-        made = Publisher(
+        publisher = Publisher(
             id=f"publisher-{secrets.token_hex(4)}",
             path=path,
             issuer=issuer,
@@ -126,23 +126,28 @@ class Publishers:
             account=account or path.partition("/")[0],
             made=utc_text(datetime.now(UTC)),
         )
-        row = {**made.to_json(), "claims": json.dumps(made.claims), "hosts": " ".join(hosts)}
+        row = {
+            **publisher.to_json(),
+            "claims": json.dumps(publisher.claims),
+            "hosts": " ".join(hosts),
+        }
         with writing(self._engine) as connection:
-            team = select(schema.account.c.team).where(schema.account.c.name == made.account)
+            team = select(schema.account.c.team).where(schema.account.c.name == publisher.account)
             is_team = connection.scalar(team)
             if is_team is None:
                 hint = (
-                    f"say which one jobs act as: --as ACCOUNT, or zoo serve user add {made.account}"
+                    "say which one jobs act as: --as ACCOUNT, or zoo serve user add "
+                    f"{publisher.account}"
                 )
-                raise UnknownName("account", made.account, hint=hint)
+                raise UnknownName("account", publisher.account, hint=hint)
             if is_team:
                 raise InvalidOption(
-                    f"{made.account} is a team, and nobody acts as one",
+                    f"{publisher.account} is a team, and nobody acts as one",
                     hint="say which account jobs act as, such as one of their own: --as ci",
                 )
             connection.execute(insert(TABLE), row)
-            record(connection, "publisher added", path, f"{made.id}: {_told(made)}")
-        return made
+            record(connection, "publisher added", path, f"{publisher.id}: {_told(publisher)}")
+        return publisher
 
     def remove(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
         """Give these jobs no token any more, and end those that they have.
@@ -151,11 +156,11 @@ class Publishers:
             UnknownName: There is no such publisher.
         """
         with writing(self._engine) as connection:
-            found = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
-            if found is None:
+            row = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
+            if row is None:
                 raise UnknownName("publisher", id, hint="zoo serve publisher lists them")
             connection.execute(delete(TABLE).where(TABLE.c.id == id))
-            record(connection, "publisher removed", found.path, id)
+            record(connection, "publisher removed", row.path, id)
             tokens = select(schema.token.c.id).where(schema.token.c.ends_with == id)
             end_tokens(connection, [*connection.scalars(tokens)])
 
@@ -223,6 +228,6 @@ def _check_claims(issuer: str, claims: Mapping[str, str]) -> None:
         )
 
 
-def _told(made: Publisher) -> str:
-    claims = ", ".join(f"{name}={text}" for name, text in made.claims.items())
-    return f"jobs of {made.issuer} with {claims}, as {made.account}"
+def _told(publisher: Publisher) -> str:
+    claims = ", ".join(f"{name}={text}" for name, text in publisher.claims.items())
+    return f"jobs of {publisher.issuer} with {claims}, as {publisher.account}"

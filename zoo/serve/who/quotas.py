@@ -51,5 +51,5 @@ class Quotas:
             else:
                 row = {"namespace": namespace, "bytes": bytes_}
                 put(connection, TABLE, [row], ["bytes"])
-            said = "none" if bytes_ is None else f"{bytes_} bytes"
-            record(connection, "quota set", namespace, said)
+            detail = "none" if bytes_ is None else f"{bytes_} bytes"
+            record(connection, "quota set", namespace, detail)

@@ -106,12 +106,12 @@ class ReachTable:
         """Those of ``digests`` that names in ``repos`` reach, each by one of these."""
         wanted = {each.hex: each for each in digests}
         given = {"digests": [*wanted], "repos": [*repos]}
-        found: dict[int, set[Digest]] = {}
+        by_witness: dict[int, set[Digest]] = {}
         with reading(self._engine) as connection:
             for digits, at in connection.execute(REACHED, given):
                 if at is not None:
-                    found.setdefault(at, set()).add(wanted[digits])
-            return {_witness(connection, at, repos): these for at, these in found.items()}
+                    by_witness.setdefault(at, set()).add(wanted[digits])
+            return {_witness(connection, at, repos): these for at, these in by_witness.items()}
 
 
 def _witness(connection: Connection, at: int, repos: Collection[str]) -> Witness:

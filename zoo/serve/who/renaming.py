@@ -39,8 +39,8 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> tuple[str, str] | N
                     f"{to.path} {was}",
                 )
             return None
-        said = {each.path for each in rules.given()}
-        if old.path in said and to.path not in said:
+        paths = {each.path for each in rules.given()}
+        if old.path in paths and to.path not in paths:
             accounts.repos.copy_rules(old.path, to.path)
         if is_wider(accounts.rules(), to.path, old.path):
             accounts.set_level(to.path, level=rules.access(old.path).level)

@@ -46,12 +46,12 @@ class Repos:
     def begin(self, path: str) -> None:
         """Note that one is being made of several names, until it is added."""
         with writing(self._engine) as connection:
-            _put(connection, path, made=BEGUN)
+            _put(connection, path, created=BEGUN)
 
     def add(self, path: str, emptied: str = "") -> None:
         """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:
-            _put(connection, path, made=max(now(), emptied))
+            _put(connection, path, created=max(now(), emptied))
             forget_downloads(connection, path)  # those of another one that was called so
             record(connection, "repository made", path)
 
@@ -70,8 +70,8 @@ class Repos:
             for table in (schema.level, schema.role):
                 connection.execute(delete(table).where(table.c.path == new))
                 rows = connection.execute(select(table).where(table.c.path == old)).mappings()
-                if found := [{**row, "path": new} for row in rows]:
-                    connection.execute(insert(table), found)
+                if copies := [{**row, "path": new} for row in rows]:
+                    connection.execute(insert(table), copies)
             record(connection, "rules copied", new, f"from {old}")
 
     def move(self, old: str, new: str) -> None:
@@ -90,7 +90,7 @@ class Repos:
 
 
 def _put(
-    connection: Connection, path: str, moved: str | None = None, made: str | None = None
+    connection: Connection, path: str, moved: str | None = None, created: str | None = None
 ) -> None:
-    row = {"path": path, "made": now() if made is None else made, "moved": moved}
+    row = {"path": path, "made": now() if created is None else created, "moved": moved}
     put(connection, TABLE, [row], ["made", "moved"])

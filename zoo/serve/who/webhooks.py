@@ -90,7 +90,7 @@ class Webhooks:
         _check_url(url, private=private)
         _check_path(path)
         with writing(self._engine) as connection:
-            made = Webhook(
+            hook = Webhook(
                 id=secrets.token_hex(6),
                 url=url,
                 path=path,
@@ -100,9 +100,9 @@ class Webhooks:
                 status="",
                 failures=0,
             )
-            connection.execute(insert(TABLE), made.to_json())
-            record(connection, "webhook added", path, f"{made.id}: {urlsplit(url).hostname}")
-        return made
+            connection.execute(insert(TABLE), hook.to_json())
+            record(connection, "webhook added", path, f"{hook.id}: {urlsplit(url).hostname}")
+        return hook
 
     def remove(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
         """Tell an address no more.
@@ -111,9 +111,9 @@ class Webhooks:
             UnknownName: There is no such webhook.
         """
         with writing(self._engine) as connection:
-            found = _found(connection, id)
+            hook = _found(connection, id)
             connection.execute(delete(TABLE).where(TABLE.c.id == id))
-            record(connection, "webhook removed", found.path, id)
+            record(connection, "webhook removed", hook.path, id)
 
     def change(self, id: str, *, url: str | None, path: str | None) -> Webhook:  # noqa: A002
         """Tell another address, which may be in no private network, or of what changes elsewhere
@@ -123,17 +123,17 @@ class Webhooks:
             UnknownName, InvalidOption, InvalidReference: As `add` and `remove`.
         """
         with writing(self._engine) as connection:
-            made = _found(connection, id)
+            hook = _found(connection, id)
             if url is not None:
                 _check_url(url, private=False)
-                made = replace(made, url=url, private=False, failures=0)
+                hook = replace(hook, url=url, private=False, failures=0)
             if path is not None:
                 _check_path(path)
-                made = replace(made, path=path, after=head(connection).number)
-            connection.execute(update(TABLE).where(TABLE.c.id == id), made.to_json())
-            said = f"{id}: {urlsplit(made.url).hostname}"
-            record(connection, "webhook changed", made.path, said)
-        return made
+                hook = replace(hook, path=path, after=head(connection).number)
+            connection.execute(update(TABLE).where(TABLE.c.id == id), hook.to_json())
+            detail = f"{id}: {urlsplit(hook.url).hostname}"
+            record(connection, "webhook changed", hook.path, detail)
+        return hook
 
     def switch(self, id: str, *, on: bool) -> Webhook:  # noqa: A002
         """Tell an address nothing for now, or again: one that never answered of what it has missed,
@@ -143,28 +143,28 @@ class Webhooks:
             UnknownName: There is no such webhook.
         """
         with writing(self._engine) as connection:
-            found = _found(connection, id)
-            made = replace(found, disabled=not on)
+            before = _found(connection, id)
+            hook = replace(before, disabled=not on)
             if on:
-                after = head(connection).number if found.disabled else found.after
-                made = replace(made, failures=0, after=after)
-            connection.execute(update(TABLE).where(TABLE.c.id == id), made.to_json())
-            record(connection, f"webhook {'enabled' if on else 'disabled'}", made.path, id)
-        return made
+                after = head(connection).number if before.disabled else before.after
+                hook = replace(hook, failures=0, after=after)
+            connection.execute(update(TABLE).where(TABLE.c.id == id), hook.to_json())
+            record(connection, f"webhook {'enabled' if on else 'disabled'}", hook.path, id)
+        return hook
 
     def tries(self) -> dict[str, list[Try]]:
         """The last tries of each, newest first."""
-        found: dict[str, list[Try]] = {}
+        by_hook: dict[str, list[Try]] = {}
         with reading(self._engine) as connection:
             for row in connection.execute(select(TRIES).order_by(TRIES.c.number.desc())):
-                made = Try(row=row.row, at=row.at, status=row.status)
-                found.setdefault(row.webhook, []).append(made)
-        return found
+                entry = Try(row=row.row, at=row.at, status=row.status)
+                by_hook.setdefault(row.webhook, []).append(entry)
+        return by_hook
 
     def note(self, hook: Webhook, row: int, *, after: int, status: str, failures: int) -> None:
         """Note what came of a try to tell it of a ``row``, and up to which it was told."""
-        at, said = utc_text(datetime.now(UTC)), status[:LONGEST]
-        values = {"after": after, "failures": failures, "tried": at, "status": said}
+        at, text = utc_text(datetime.now(UTC)), status[:LONGEST]
+        values = {"after": after, "failures": failures, "tried": at, "status": text}
         own = TRIES.c.webhook == hook.id
         with writing(self._engine) as connection:
             if not connection.execute(
@@ -172,7 +172,7 @@ class Webhooks:
             ).rowcount:
                 return  # it was removed meanwhile
             number = (connection.scalar(select(func.max(TRIES.c.number)).where(own)) or 0) + 1
-            tried = {"webhook": hook.id, "number": number, "row": row, "at": at, "status": said}
+            tried = {"webhook": hook.id, "number": number, "row": row, "at": at, "status": text}
             connection.execute(insert(TRIES), tried)
             connection.execute(delete(TRIES).where(own, TRIES.c.number <= number - KEPT))
 
