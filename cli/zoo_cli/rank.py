@@ -291,6 +291,10 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
 
 
 def _remarks(ranking: Ranking) -> Iterator[str]:
+    if ranking.skipped:
+        key, reason = ranking.skipped[0]
+        number = plural(len(ranking.skipped), "image")
+        yield f"NOTE: without {number} that cannot be used, such as {key}: {reason}"
     if ranking.without:
         few = ", ".join(ranking.without[:5]) + (", …" if len(ranking.without) > 5 else "")
         yield f"NOTE: without {few}: fewer than two of the images are theirs"

@@ -30,7 +30,7 @@ from zoo.domain.catalog import CatalogEntry
 from zoo.domain.reference import Reference
 from zoo.exchange.importing import Origin, import_file
 from zoo.finetune.strategies import linear
-from zoo.ranking import cost, measured, past, prior, work
+from zoo.ranking import candidates, cost, measured, past, prior, work
 from zoo.ranking import rank as module
 from zoo.ranking.measure import Judges, judges_of
 from zoo.ranking.measured import FeatureScores, keep, kept, path_of
@@ -209,6 +209,40 @@ def test_four_sizes_of_one_data_set_are_no_history_and_four_data_sets_are(
         assert ranking["prior"] == kind
     assert [each["prior"]["data_sets"] for each in ranking["networks"]] == [4, 4]
     assert ranking["networks"][0]["prior"]["value"] == pytest.approx(0.25)
+
+
+def test_what_knows_the_labels_does_not_decide_what_is_known_of_the_others(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = candidates.known_of
+    published = {NET: 70.0, BLIND: 60.0}
+    monkeypatch.setattr(
+        module, "known_of",
+        lambda workspace, network: known(workspace, network)._replace(
+            top1=published.get(network.name)
+        ),
+    )  # fmt: skip
+    asked = ("rank", data, *RANK, "--budget", 0, "--json", "--among", "arch:test_resnet")
+    before = three(*asked).done().json
+    assert before["prior"] == "published"
+    for number in range(3):
+        tuned(NET, f"team/tuned-{number}", before["data_digest"], 0.9 + number / 100)
+    after = three(*asked).done().json
+    states = [each["state"] for each in after["networks"]]
+    assert states.count("knows the labels") == 3
+    assert after["prior"] == "published"
+
+
+def test_images_that_cannot_be_used_are_told(three: Run, data: Path, tmp_path: Path) -> None:
+    images = shutil.copytree(data, tmp_path / "images")
+    broken = next(images.glob("*/*"))
+    broken.write_bytes(broken.read_bytes()[:99])
+    asked = ("rank", images, *RANK, "--budget", 0)
+    line = three(*asked).done().out
+    assert "NOTE: without 1 image that cannot be used, such as" in line
+    assert broken.name in line
+    skipped = three(*asked, "--json").done().json["skipped_images"]
+    assert [Path(image).name for image, _ in skipped] == [broken.name]
 
 
 @pytest.mark.long

@@ -10,7 +10,16 @@ from zoo.errors import InvalidOption
 
 @pytest.mark.parametrize(
     ("span", "seconds"),
-    [("0", 0), ("90s", 90), ("10m", 600), ("1h30m", 5400), (" 1H ", 3600), (0, 0), (2.5, 2.5)],
+    [
+        ("0", 0),
+        ("90s", 90),
+        ("3min", 180),
+        ("10m", 600),
+        ("1h30m", 5400),
+        (" 1H ", 3600),
+        (0, 0),
+        (2.5, 2.5),
+    ],
 )
 def test_what_a_user_writes_or_a_number_of_seconds(span: str | float, seconds: float) -> None:
     assert seconds_of(span) == seconds

@@ -14,7 +14,7 @@ LONG = 100
 MARGIN = 1.5
 """By which what was estimated may be too little."""
 
-SPAN = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+SPAN = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m(?:in)?)?(?:(\d{1,6})s)?")
 
 
 def seconds_of(text: str | float) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -80,11 +81,14 @@ class Prior(Result):
 
 
 def priors(
-    networks: Sequence[NetworkFacts], history: Sequence[Figure], results: Sequence[Figure] | None
+    networks: Sequence[NetworkFacts],
+    history: Sequence[Figure],
+    results: Sequence[Figure] | None,
+    ranked: Collection[str] | None = None,
 ) -> list[Prior]:
     """What is known of each network, of one kind for all: the first of results that were given,
     the zoo's history on four data sets or more, published results and size that at least half of
-    them have.
+    those that are ``ranked`` have (all, unless their names are given).
 
     Raises:
         InvalidOption: Results were given, and have none of these networks.
@@ -95,16 +99,18 @@ def priors(
         name: effect for name, effect in effects(history).items() if effect[1] >= LEAST_SETS
     }
     estimates = [_first(of_history, each.networks) for each in networks]
-    if _enough(estimates):
+    counts = [ranked is None or each.name in ranked for each in networks]
+    if _enough(compress(estimates, counts)):
         return [_effect("history", each) for each in estimates]
-    if _enough(published := [each.top1 for each in networks]):
+    published = [each.top1 for each in networks]
+    if _enough(compress(published, counts)):
         return [Prior(kind="published", value=value, data_sets=1) for value in published]
     return [Prior(kind="size", value=each.params, data_sets=0) for each in networks]
 
 
-def _enough(values: Sequence[object | None]) -> bool:
-    known = sum(value is not None for value in values)
-    return known >= 2 and known >= LEAST_SHARE * len(values)
+def _enough(values: Iterable[object | None]) -> bool:
+    is_known = [value is not None for value in values]
+    return sum(is_known) >= 2 and sum(is_known) >= LEAST_SHARE * len(is_known)
 
 
 def _of_results(networks: Sequence[NetworkFacts], figures: Sequence[Figure]) -> list[Prior]:

@@ -78,6 +78,7 @@ def rank(workspace: Workspace, recipe: Recipe, asked: RankOptions, progress: Pro
         images=len(judges.dataset.train),
         chance=judges.chance,
         without=judges.without,
+        skipped=dataset.skipped,
         prior=before[0].kind,
         networks=rows,
         winner=rows[0].name if rows[0].measured else None,
@@ -108,6 +109,7 @@ def _of_priors(workspace: Workspace, recipe: Recipe, asked: RankOptions, seconds
         images=0,
         chance=None,
         without=(),
+        skipped=(),
         prior=before[0].kind,
         networks=tuple(rows),
         winner=None,
@@ -131,7 +133,16 @@ def _before(work: Work) -> list[Prior]:
     known = [known_of(work.workspace, each) for each in work.asked.networks]
     lines = {Digest.parse(name) for each in known for name in each.networks}
     figures = past_figures(work.workspace, lines, work.caches, work.dataset.digest)
-    return priors(known, figures, work.asked.results)
+    ranked = {each.name for each in work.asked.networks if _takes_part(work, each)}
+    return priors(known, figures, work.asked.results, ranked)
+
+
+def _takes_part(work: Work, network: SearchResult) -> bool:
+    """Whether a network is ranked by itself, and does not know the labels by heart."""
+    if network.name in work.asked.same_run or _standing_for(work, network.name):
+        return False
+    digest = network.manifest if network.pulled else None
+    return not (digest and seen(work.workspace, digest, work.judges.dataset, work.runs))
 
 
 def _by_prior(

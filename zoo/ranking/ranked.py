@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.domain.task import Task
+from zoo.finetune.dataset.dataset import SkippedImage
 from zoo.ranking.measured import FeatureScores
 from zoo.ranking.outcome import Ended, Outcome
 from zoo.ranking.prior import Prior
@@ -88,6 +89,7 @@ class Ranking(Result):
         images: How many training and validation images networks were judged by.
         chance: The accuracy of naming the largest class always; None for labels and numbers.
         without: Classes that are left out, as there are fewer than two such images of theirs.
+        skipped: Images that cannot be used, and why.
         prior: What was known of networks before (`zoo.ranking.prior.Prior`).
         networks: All of them, the best first; then those that were not measured, by prior.
         winner: The first; None where none was measured.
@@ -105,6 +107,7 @@ class Ranking(Result):
     images: int
     chance: float | None
     without: tuple[str, ...]
+    skipped: tuple[SkippedImage, ...] = field(metadata={"json": "skipped_images"})
     prior: str
     networks: tuple[Ranked, ...]
     winner: str | None
