@@ -52,16 +52,12 @@ OF_METRIC = schema.measure.c.item_id == ITEM.c.id
 def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
     """All that the query asks, exactly.
 
-    Args:
-        query: What is asked.
-        having: Terms that all have which fit, if not very many items are looked at. Those that have
-            a whole word are then found at once, else the index is asked for each.
+    Terms that all have which fit are ``having``, if not very many items are looked at: those that
+    have a whole word are then found at once, else the index is asked for each.
     """
     # Filters first: most compare a column of the row, a word may have to be looked for in a card.
-    return [
-        *(_fits(each) for each in query.filters),
-        *(_has_word(word, having) for word in query.words if word),
-    ]
+    words = (_has_word(word, having) for word in query.words if word)
+    return [*map(_fits, query.filters), *words]
 
 
 def wanted(query: Query) -> Wanted:
@@ -94,35 +90,23 @@ def visible(seen: VisibilityFilter | None = None) -> Condition:
     """Whether an item is shown: it may be told of, a name that is here stands for the same name
     elsewhere, and what a source publishes for the same at a remote.
     """
-    other, same = OTHER, OTHER.c.name == ITEM.c.name
-    if seen:
-        same = sa.and_(same, is_seen(other, seen))
-    here = _has(same, other.c.kind == CHECKPOINT, OTHER_IS_NAMED)
-    published = _has(same, other.c.kind == CATALOG)
-    this = _has(
-        same,
-        other.c.kind == CHECKPOINT,
-        OTHER_IS_NAMED,
-        other.c.ref_tag == ITEM.c.ref_tag,
-        other.c.manifest == ITEM.c.manifest,
-    )
+    same = sa.and_(OTHER.c.name == ITEM.c.name, is_seen(OTHER, seen))
+    here = (same, OTHER.c.kind == CHECKPOINT, OTHER_IS_NAMED)
+    this = (OTHER.c.ref_tag == ITEM.c.ref_tag, OTHER.c.manifest == ITEM.c.manifest)
+    published = _has(same, OTHER.c.kind == CATALOG)
     stands = sa.case(
-        (ITEM.c.kind == CATALOG, ~here),
-        (ITEM.c.kind == REMOTE, sa.and_(~published, ~this)),
+        (ITEM.c.kind == CATALOG, ~_has(*here)),
+        (ITEM.c.kind == REMOTE, sa.and_(~published, ~_has(*here, *this))),
         else_=True,
     )
-    return stands if seen is None else sa.and_(is_seen(ITEM, seen), stands)
+    return sa.and_(is_seen(ITEM, seen), stands)
 
 
 def metric_of(name: str) -> sa.ColumnElement[float | None]:
     """A metric of an item; NULL if it has none."""
-    measure = schema.measure
-    return (
-        sa.select(measure.c.value)
-        .where(measure.c.name == name, OF_METRIC)
-        .correlate(ITEM)
-        .scalar_subquery()
-    )
+    measure = schema.measure.c
+    value = sa.select(measure.value).where(measure.name == name, OF_METRIC)
+    return value.correlate(ITEM).scalar_subquery()
 
 
 def _has(*conditions: Condition) -> Condition:
@@ -131,13 +115,14 @@ def _has(*conditions: Condition) -> Condition:
 
 
 def _has_word(said: str, having: Wanted | None) -> Condition:
-    word, threes, exact = terms.fold(said), terms.part(said), terms.whole(said)
+    word, exact = terms.fold(said), [terms.whole(said)]
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
-        whole = index.holds(ITEM.c.id, [[[exact]]])
+        found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
+        whole: Condition = found.correlate(ITEM).exists()
     else:
         # All that have the whole word, found at once when it is first asked for.
-        narrowed = [[[exact]], *(any_of for any_of in having if [exact] not in any_of)]
+        narrowed = [[exact], *(any_of for any_of in having if exact not in any_of)]
         whole = ITEM.c.id.in_(index.having(narrowed))
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
@@ -146,7 +131,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     lacks = sa.and_(plain, position(lower(card), word) == 0) if word.isascii() else sa.false()
     in_card = _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks))
     may = sa.or_(ITEM.c.kind != CATALOG, in_card)
-    return sa.or_(part, sa.and_(may, whole)) if threes else sa.and_(sa.or_(part, may), whole)
+    return sa.or_(part, sa.and_(may, whole)) if terms.part(said) else sa.and_(may | part, whole)
 
 
 def _fits(each: Filter) -> Condition:

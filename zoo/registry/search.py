@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import ClassVar, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true, union
+from sqlalchemy import Connection, Row, Select, and_, func, select, true, union
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -28,7 +28,7 @@ from zoo.registry.items import (
     path_of,
     shown_name,
 )
-from zoo.registry.page import Page, Walk, count, count_checkpoints, read
+from zoo.registry.page import Page, count, count_checkpoints, read
 from zoo.registry.seen import VisibilityFilter
 from zoo.registry.sql import Expression, among, each_of, like
 
@@ -43,27 +43,6 @@ __all__ = [
 ]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
-SAME = (
-    "kind",
-    "backbone",
-    "architecture",
-    "tag",
-    "license",
-    "num_classes",
-    "params",
-    "created",
-    "head",
-    "frozen",
-    "updated",
-    "hub_id",
-    "interpolation",
-    "crop_pct",
-    "crop_mode",
-    "note",
-)
-"""Columns of an item that a result has as they are."""
-NOT_SHOWN = ("text", "keywords", "metrics", "facts")
-SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
 CALLED = 1_000
 """So many names that a word is come first."""
 MOST = 1_000_000
@@ -108,15 +87,8 @@ class SearchResult(Result):
         deprecated: Why the name here is to be used no more (`zoo.lookup.ref_status`); else empty.
     """
 
-    _COLUMNS: ClassVar = (
-        "name",
-        "params",
-        "input_size",
-        "num_classes",
-        "license",
-        "here",
-        "metrics",
-    )
+    _COLUMNS: ClassVar = ("name", "params", "input_size", "num_classes", "license", "here",
+                          "metrics")  # fmt: skip
 
     name: str
     kind: Literal["catalog", "checkpoint", "remote"]
@@ -159,6 +131,9 @@ NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
 NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
 PUBLISHED = Sort.parse("-top1")
+SAME = [each.name for each in fields(SearchResult) if each.name in {*ITEM.c.keys()} - {"metrics"}]
+"""Columns of an item that a result has, too."""
+SHOWN = select(*(ITEM.c[name] for name in ("id", "ref_tag", "channels", "height", "width", *SAME)))
 
 
 def search(
@@ -174,7 +149,7 @@ def search(
     limit = min(skip + query.limit, MOST)
     for part, page in _parts(connection, query):
         if len(ids) < limit:
-            ids += read(connection, part, replace(page, seen=seen), limit - len(ids))
+            ids += read(connection, part, page, limit - len(ids), seen)
     return _found(connection, ids[skip:])
 
 
@@ -183,24 +158,26 @@ def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]
     networks of an architecture that is one, come before what only has that word.
     """
     pages = _pages(query)
-    if exact := [] if query.sort else _names(connection, query.words):
+    said = {*query.words, *map(terms.fold, query.words)} - {""}
+    if query.sort or not said:
+        yield from ((query, page) for page in pages)
+        return
+    if exact := _names(connection, said):
         called = among(ITEM.c.name, exact)
         yield from ((query, page.only(called)) for page in pages)
         pages = [page.only(~called) for page in pages]
-    named = [] if query.sort else _architectures(connection, query.words)
+    known = select(ITEM.c.architecture).where(among(ITEM.c.architecture, said)).distinct()
+    named = sorted(connection.scalars(known))
     for name in named:
         others = tuple(word for word in query.words if terms.fold(word) != terms.fold(name))
         same = Query(others, (*query.filters, Filter("arch", ":", name)))
         yield from ((same, page) for page in pages)
-    rest = ITEM.c.architecture.not_in(named)
-    yield from ((query, page.only(rest) if named else page) for page in pages)
+    others_of = ITEM.c.architecture.not_in(named)
+    yield from ((query, page.only(others_of) if named else page) for page in pages)
 
 
-def _names(connection: Connection, words: Sequence[str]) -> list[str]:
+def _names(connection: Connection, said: set[str]) -> list[str]:
     """The names, without their tags, that are a word, or whose last part is one."""
-    said = {*words, *map(terms.fold, words)} - {""}
-    if not said:
-        return []
     whole = select(ITEM.c.name).where(among(ITEM.c.name, said))
     parts = (
         select(path_of(table)).where(among(table.c.name, said))
@@ -209,21 +186,14 @@ def _names(connection: Connection, words: Sequence[str]) -> list[str]:
     return sorted(connection.scalars(union(whole, *parts).limit(CALLED)))
 
 
-def _architectures(connection: Connection, words: Sequence[str]) -> list[str]:
-    """The words that are architectures."""
-    said = {*words, *map(terms.fold, words)} - {""}
-    known = select(ITEM.c.architecture).where(among(ITEM.c.architecture, said)).distinct()
-    return sorted(connection.scalars(known)) if said else []
-
-
 def _pages(query: Query) -> list[Page]:
     """Parts of the list, in order. What lacks the value that is sorted by comes last, as usual."""
-    if query.sort is None:
-        if query.words or query.filters:
-            return [NAMED, LISTED]
-        best, _, listed = _sorted(PUBLISHED)
-        return [NAMED, best.only(ITEM.c.kind == CATALOG), listed]
-    return _sorted(query.sort)
+    if query.sort:
+        return _sorted(query.sort)
+    if query.words or query.filters:
+        return [NAMED, LISTED]
+    best, _, listed = _sorted(PUBLISHED)
+    return [NAMED, best.only(ITEM.c.kind == CATALOG), listed]
 
 
 def _sorted(sort: Sort) -> list[Page]:
@@ -236,9 +206,9 @@ def _sorted(sort: Sort) -> list[Page]:
         first = Page(order(value), value.is_not(None))
     else:
         measure, value = schema.measure, metric_of(sort.metric)
-        rows = measure.join(ITEM, OF_METRIC)
-        walk = Walk(rows, order(measure.c.value), measure.c.name == sort.metric)
-        first = Page(order(value), value.is_not(None), walk=walk)
+        rows = measure.join(ITEM, and_(OF_METRIC, measure.c.name == sort.metric))
+        measured = order(measure.c.value)
+        first = Page(order(value), value.is_not(None), rows=rows, order_of_rows=measured)
     return [first, *(page.only(value.is_(None)) for page in (NAMED, LISTED))]
 
 
@@ -292,23 +262,21 @@ def _listings_of_names() -> Select[tuple[int, str]]:
     )
 
 
-def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, float]]:
+def _metrics(connection: Connection, ids: list[int]) -> dict[int, dict[str, float]]:
     measure = schema.measure
-    shown = among(measure.c.item_id, ids)
+    shown = select(measure).where(among(measure.c.item_id, ids)).order_by(measure.c.name)
     found: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    for row in connection.execute(select(measure).where(shown).order_by(measure.c.name)):
+    for row in connection.execute(shown):
         found[row.item_id][row.name] = row.value
     return found
 
 
 def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str, str], list[str]]:
     found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    if not manifests:
-        return found
     table = schema.remote_ref
     statement = select(path_of(table).label("path"), table.c.tag, table.c.manifest, table.c.remote)
-    shown = statement.where(among(table.c.manifest, manifests))
-    for row in connection.execute(shown.order_by(table.c.remote)):
+    shown = statement.where(among(table.c.manifest, manifests)).order_by(table.c.remote)
+    for row in connection.execute(shown) if manifests else ():
         tag = "" if row.tag == DEFAULT_TAG else row.tag
         found[row.path, tag, row.manifest].append(row.remote)
     return found
@@ -318,19 +286,21 @@ def _to_found(
     row: Row[object], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> SearchResult:
     columns = dict(row._mapping)
+    known = {name: columns[name] for name in SAME} | {
+        "name": shown_name(row.name, row.ref_tag),
+        "manifest": Digest.parse(row.manifest) if row.manifest else None,
+        "datasets": tuple(row.datasets or ()),
+        "mean": vector(row.mean),
+        "std": vector(row.std),
+        "stated": _only_stated(row.stated, metrics),
+    }
     return SearchResult(
-        **{key: columns[key] for key in SAME},
-        name=shown_name(row.name, row.ref_tag),
+        **known,
         input_size=input_size(columns),
         sources=sources,
         remotes=remotes,
         pulled=row.kind == CHECKPOINT,
         metrics=metrics,
-        manifest=Digest.parse(row.manifest) if row.manifest else None,
-        datasets=tuple(row.datasets or ()),
-        mean=vector(row.mean),
-        std=vector(row.std),
-        stated=_only_stated(row.stated, metrics),
     )
 
 
@@ -363,32 +333,24 @@ class KnownArchitecture:
 
 def known_architectures(connection: Connection, pattern: str = "*") -> list[KnownArchitecture]:
     """All whose name fits ``pattern`` (``*`` stands for any characters), by name."""
-
-    def of_kind(kind: str) -> ColumnElement[int]:
-        return func.sum(case((ITEM.c.kind == kind, 1), else_=0)).label(kind)
-
+    kinds = (
+        func.count().filter(ITEM.c.kind == each).label(each)
+        for each in (CHECKPOINT, REMOTE, CATALOG)
+    )
+    key = (ITEM.c.architecture, ITEM.c.backbone)
     statement = (
-        select(
-            ITEM.c.backbone,
-            ITEM.c.architecture,
-            func.max(ITEM.c.params).label("params"),
-            *map(of_kind, (CHECKPOINT, REMOTE, CATALOG)),
-        )
+        select(*key, func.max(ITEM.c.params).label("params"), *kinds)
         .where(visible(), like(ITEM.c.architecture, pattern))
-        .group_by(ITEM.c.architecture, ITEM.c.backbone)
-        .order_by(ITEM.c.architecture, ITEM.c.backbone)
+        .group_by(*key)
+        .order_by(*key)
     )
     return [KnownArchitecture(**row._mapping) for row in connection.execute(statement)]
 
 
 def known_data(connection: Connection, pattern: str = "*") -> set[str]:
     """Names of data that something was trained or evaluated on, and that fit ``pattern``."""
-    trained, measure = each_of(ITEM.c.datasets), schema.measure
-    listed = ITEM.join(trained, true())
-    on = (
-        select(trained.c.value).distinct().select_from(listed).where(like(trained.c.value, pattern))
-    )
-    names = select(measure.c.name).distinct().where(like(measure.c.name, f"*@{pattern}"))
-    return {*connection.scalars(on)} | {
-        name.partition("@")[2] for name in connection.scalars(names)
-    }
+    trained, measure = each_of(ITEM.c.datasets), schema.measure.c.name
+    listed = select(trained.c.value).distinct().select_from(ITEM.join(trained, true()))
+    on = connection.scalars(listed.where(like(trained.c.value, pattern)))
+    measured = select(measure).distinct().where(like(measure, f"*@{pattern}"))
+    return {*on, *(name.partition("@")[2] for name in connection.scalars(measured))}
