@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from sqlalchemy import Connection, Row, Select, and_, func, select, true, union
+from sqlalchemy import Connection, Row, Select, and_, case, func, select, true, union
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -218,13 +218,18 @@ def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is not text")  # damage, which is then looked for
     any_named = any(row.kind != CATALOG for row in shown)
-    sources = _sources(connection, ids, any_named=any_named)
-    metrics = _metrics(connection, ids)
-    remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
+    listings = (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,)
+    sources = _by_key(connection, *(each.where(among(ITEM.c.id, ids)) for each in listings))
+    manifests = {row.manifest for row in shown if row.kind == REMOTE}
+    at_remotes = AT_REMOTES.where(among(THERE.manifest, manifests))
+    remotes = _by_key(connection, *([at_remotes] if manifests else []))
+    metrics: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    for item, name, value in connection.execute(METRICS.where(among(MEASURE.item_id, ids))):
+        metrics[item][name] = value
     return [
         _to_found(
             row,
-            tuple(sources[row.id]),
+            tuple(sources[row.id,]),
             tuple(remotes[row.name, row.ref_tag, row.manifest]),
             metrics[row.id],
         )
@@ -232,25 +237,35 @@ def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
     ]
 
 
-def _sources(connection: Connection, ids: list[int], *, any_named: bool) -> dict[int, list[str]]:
-    """Who lists each item; of a name, who lists what it points at."""
-    sources: defaultdict[int, list[str]] = defaultdict(list)
-    for statement in (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,):
-        for row in connection.execute(statement.where(among(ITEM.c.id, ids))):
-            sources[row.id].append(row.source)
-    return sources
+def _by_key(
+    connection: Connection, *statements: Select[*tuple[Any, ...]]
+) -> defaultdict[tuple[object, ...], list[str]]:
+    """The last column of rows, by the columns before it."""
+    found: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for statement in statements:
+        for *key, value in connection.execute(statement):
+            found[tuple(key)].append(value)
+    return found
 
 
 # Made once: that takes longer than to read the rows.
+MEASURE = schema.measure.c
+METRICS = select(MEASURE.item_id, MEASURE.name, MEASURE.value).order_by(MEASURE.name)
 LISTINGS = (
     select(ITEM.c.id, schema.listing.c.source)
     .join(schema.listing, schema.listing.c.item_id == ITEM.c.id)
     .order_by(schema.listing.c.source)
 )
+THERE = schema.remote_ref.c
+TAG = case((THERE.tag == DEFAULT_TAG, ""), else_=THERE.tag)
+AT_REMOTES = select(path_of(schema.remote_ref), TAG, THERE.manifest, THERE.remote).order_by(
+    THERE.remote
+)
 
 
 @cache
 def _listings_of_names() -> Select[tuple[int, str]]:
+    """Who lists what a name points at."""
     listing, checkpoint = schema.listing, schema.checkpoint
     return (
         select(ITEM.c.id, listing.c.source)
@@ -260,26 +275,6 @@ def _listings_of_names() -> Select[tuple[int, str]]:
         .where(lists(OTHER, checkpoint))
         .order_by(listing.c.source)
     )
-
-
-def _metrics(connection: Connection, ids: list[int]) -> dict[int, dict[str, float]]:
-    measure = schema.measure
-    shown = select(measure).where(among(measure.c.item_id, ids)).order_by(measure.c.name)
-    found: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    for row in connection.execute(shown):
-        found[row.item_id][row.name] = row.value
-    return found
-
-
-def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str, str], list[str]]:
-    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    table = schema.remote_ref
-    statement = select(path_of(table).label("path"), table.c.tag, table.c.manifest, table.c.remote)
-    shown = statement.where(among(table.c.manifest, manifests)).order_by(table.c.remote)
-    for row in connection.execute(shown) if manifests else ():
-        tag = "" if row.tag == DEFAULT_TAG else row.tag
-        found[row.path, tag, row.manifest].append(row.remote)
-    return found
 
 
 def _to_found(
