@@ -78,8 +78,8 @@ def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
         if each.field in NUMBERS or each.field == "updated":
             found.append(sa.select(ITEM.c.id).where(_fits(each)))
         elif each.metric:
-            joined = ITEM.join(schema.measure, OF_METRIC)
-            found.append(sa.select(ITEM.c.id).select_from(joined).where(_measures(each)))
+            measured = sa.select(ITEM.c.id).join(schema.measure, OF_METRIC)
+            found.append(measured.where(_measures(each)))
         elif each.field == "source" and "*" not in str(each.value):
             found.append(_listed_by(str(each.value)))
     return found
@@ -182,15 +182,14 @@ def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
     elif field != "classes" and not (field == "parent" and digits_of(value)):
         for piece in value.split("*"):
             if found := terms.part(piece):
-                yield [*map(list, found)]
+                yield found
 
 
 def _listed_by(source: str) -> sa.Select[tuple[int]]:
     listing = schema.listing
-    joined = listing.join(OTHER, OTHER.c.id == listing.c.item_id).join(
-        ITEM, ITEM.c.name == OTHER.c.name
-    )
-    return sa.select(ITEM.c.id).select_from(joined).where(like(listing.c.source, source))
+    found = sa.select(ITEM.c.id).join(OTHER, OTHER.c.name == ITEM.c.name)
+    listed = found.join(listing, listing.c.item_id == OTHER.c.id)
+    return listed.where(like(listing.c.source, source))
 
 
 def _measures(each: Filter) -> Condition:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     case,
     func,
     select,
-    union_all,
 )
 
 from zoo.domain.query import Query
@@ -35,7 +34,7 @@ from zoo.registry.seen import VisibilityFilter
 from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
-__all__ = ["Page", "count", "count_checkpoints", "matching", "read"]
+__all__ = ["SIZES", "Page", "count", "count_checkpoints", "matching", "read"]
 
 LIST = 16
 """How much further lists are read than up to the root, squared: an item of a list takes less time
@@ -103,14 +102,20 @@ def matching(
 
 
 def read(
-    connection: Connection, query: Query, page: Page, limit: int, seen: VisibilityFilter | None
+    connection: Connection,
+    query: Query,
+    page: Page,
+    size: int,
+    limit: int,
+    seen: VisibilityFilter | None,
 ) -> list[int]:
-    """The first items of a page that fit, of those that may be ``seen``; their ids."""
-    size = connection.scalar(NAMED if page.wanted else LARGEST) or 0
+    """The ids of the first ``limit`` that fit, of those that may be ``seen``, of a page with
+    ``size`` items at most.
+    """
     having = [*page.wanted, *wanted(query)] if query.words or query.filters else []
     lists = drivers(query)
     most = isqrt(LIST * limit * size)
-    while size:
+    while True:
         listed = _shortest(connection, lists, having, most)
         if listed is not None:
             fits = and_(among(ITEM.c.id, listed), page.condition, *conditions(query, having))
@@ -122,7 +127,6 @@ def read(
         if whole or len(ids) == limit:
             return ids
         most *= FURTHER
-    return []
 
 
 def _in_order(
@@ -160,7 +164,10 @@ def _count(connection: Connection, rows: Select[object]) -> int:
     return connection.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 
-# How many items a page has at most, without a look at each.
-LARGEST = select(func.max(ITEM.c.id))
-REFS = union_all(select(schema.ref.c.manifest), select(schema.remote_ref.c.manifest))
-NAMED = select(func.count()).select_from(REFS.subquery())
+# How many items a page has at most, without a look at each: of all, and of those with names.
+LAST = select(func.max(ITEM.c.id)).scalar_subquery()
+REFS, REMOTE_REFS = (
+    select(func.count()).select_from(table).scalar_subquery()
+    for table in (schema.ref, schema.remote_ref)
+)
+SIZES = select(LAST.label("last"), (REFS + REMOTE_REFS).label("named"))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, select, true, union
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    select,
+    true,
+    union,
+)
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -28,9 +39,9 @@ from zoo.registry.items import (
     path_of,
     shown_name,
 )
-from zoo.registry.page import Page, count, count_checkpoints, read
+from zoo.registry.page import SIZES, Page, count, count_checkpoints, read
 from zoo.registry.seen import VisibilityFilter
-from zoo.registry.sql import Expression, among, each_of, like
+from zoo.registry.sql import Columns, Expression, among, among_given, each_of, like
 
 __all__ = [
     "SearchResult",
@@ -127,13 +138,25 @@ class SearchResult(Result):
         return "yes" if self.pulled else ", ".join(self.remotes)
 
 
+def _called_as(kind: str, called: Expression, word: Expression) -> Select[Any]:
+    said = literal_column(f"'{kind}'").label("kind")
+    return select(called.label("called"), said).where(among_given(word, "said"))
+
+
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
 NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
 PUBLISHED = Sort.parse("-top1")
 SAME = [each.name for each in fields(SearchResult) if each.name in {*ITEM.c.keys()} - {"metrics"}]
 """Columns of an item that a result has, too."""
-SHOWN = select(*(ITEM.c[name] for name in ("id", "ref_tag", "channels", "height", "width", *SAME)))
+# Made once: that takes longer than to read the rows.
+NAMES = union(
+    _called_as("architecture", ITEM.c.architecture, ITEM.c.architecture),
+    _called_as("name", ITEM.c.name, ITEM.c.name),
+    *(_called_as("name", path_of(ref), ref.c.name) for ref in (schema.ref, schema.remote_ref)),
+).order_by("kind").limit(CALLED)  # fmt: skip
+COLUMNS = ("id", "ref_tag", "channels", "height", "width", *SAME)
+SHOWN = select(*(ITEM.c[name] for name in COLUMNS)).where(among_given(ITEM.c.id, "shown"))
 
 
 def search(
@@ -146,10 +169,11 @@ def search(
     are left out, and what may not be ``seen``.
     """
     ids: list[int] = []
-    limit = min(skip + query.limit, MOST)
+    limit, sizes = min(skip + query.limit, MOST), connection.execute(SIZES).one()
     for part, page in _parts(connection, query):
-        if len(ids) < limit:
-            ids += read(connection, part, page, limit - len(ids), seen)
+        size = sizes.named if page.wanted else sizes.last
+        if size and len(ids) < limit:
+            ids += read(connection, part, page, size, limit - len(ids), seen)
     return _found(connection, ids[skip:])
 
 
@@ -158,32 +182,29 @@ def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]
     networks of an architecture that is one, come before what only has that word.
     """
     pages = _pages(query)
-    said = {*query.words, *map(terms.fold, query.words)} - {""}
-    if query.sort or not said:
-        yield from ((query, page) for page in pages)
-        return
-    if exact := _names(connection, said):
+    exact, named = ([], []) if query.sort else _called(connection, query.words)
+    if exact:
         called = among(ITEM.c.name, exact)
         yield from ((query, page.only(called)) for page in pages)
         pages = [page.only(~called) for page in pages]
-    known = select(ITEM.c.architecture).where(among(ITEM.c.architecture, said)).distinct()
-    named = sorted(connection.scalars(known))
     for name in named:
         others = tuple(word for word in query.words if terms.fold(word) != terms.fold(name))
         same = Query(others, (*query.filters, Filter("arch", ":", name)))
         yield from ((same, page) for page in pages)
-    others_of = ITEM.c.architecture.not_in(named)
-    yield from ((query, page.only(others_of) if named else page) for page in pages)
+    rest = ITEM.c.architecture.not_in(named)
+    yield from ((query, page.only(rest) if named else page) for page in pages)
 
 
-def _names(connection: Connection, said: set[str]) -> list[str]:
-    """The names, without their tags, that are a word, or whose last part is one."""
-    whole = select(ITEM.c.name).where(among(ITEM.c.name, said))
-    parts = (
-        select(path_of(table)).where(among(table.c.name, said))
-        for table in (schema.ref, schema.remote_ref)
+def _called(connection: Connection, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names, without their tags, that are a word or whose last part is one; and the
+    architectures that are.
+    """
+    said = {*words, *map(terms.fold, words)} - {""}
+    rows = connection.execute(NAMES, {"said": [*said]}).all() if said else []
+    names, architectures = (
+        sorted(row.called for row in rows if row.kind == kind) for kind in ("name", "architecture")
     )
-    return sorted(connection.scalars(union(whole, *parts).limit(CALLED)))
+    return names, architectures
 
 
 def _pages(query: Query) -> list[Page]:
@@ -213,18 +234,18 @@ def _sorted(sort: Sort) -> list[Page]:
 
 
 def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
-    rows = {row.id: row for row in connection.execute(SHOWN.where(among(ITEM.c.id, ids)))}
+    given = {"shown": ids}
+    rows = {row.id: row for row in connection.execute(SHOWN, given)}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is not text")  # damage, which is then looked for
     any_named = any(row.kind != CATALOG for row in shown)
     listings = (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,)
-    sources = _by_key(connection, *(each.where(among(ITEM.c.id, ids)) for each in listings))
-    manifests = {row.manifest for row in shown if row.kind == REMOTE}
-    at_remotes = AT_REMOTES.where(among(THERE.manifest, manifests))
-    remotes = _by_key(connection, *([at_remotes] if manifests else []))
+    sources = _by_key(row for each in listings for row in connection.execute(each, given))
+    manifests = {"there": [row.manifest for row in shown if row.kind == REMOTE]}
+    remotes = _by_key(connection.execute(AT_REMOTES, manifests) if manifests["there"] else ())
     metrics: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    for item, name, value in connection.execute(METRICS.where(among(MEASURE.item_id, ids))):
+    for item, name, value in connection.execute(METRICS, given):
         metrics[item][name] = value
     return [
         _to_found(
@@ -237,51 +258,52 @@ def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
     ]
 
 
-def _by_key(
-    connection: Connection, *statements: Select[*tuple[Any, ...]]
-) -> defaultdict[tuple[object, ...], list[str]]:
+def _by_key(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[tuple[object, ...], list[str]]:
     """The last column of rows, by the columns before it."""
     found: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
-    for statement in statements:
-        for *key, value in connection.execute(statement):
-            found[tuple(key)].append(value)
+    for *key, value in rows:
+        found[tuple(key)].append(value)
     return found
 
 
-# Made once: that takes longer than to read the rows.
-MEASURE = schema.measure.c
-METRICS = select(MEASURE.item_id, MEASURE.name, MEASURE.value).order_by(MEASURE.name)
-LISTINGS = (
-    select(ITEM.c.id, schema.listing.c.source)
-    .join(schema.listing, schema.listing.c.item_id == ITEM.c.id)
-    .order_by(schema.listing.c.source)
+MEASURE, LISTING, THERE = schema.measure.c, schema.listing, schema.remote_ref.c
+METRICS = (
+    select(MEASURE.item_id, MEASURE.name, MEASURE.value)
+    .where(among_given(MEASURE.item_id, "shown"))
+    .order_by(MEASURE.name)
 )
-THERE = schema.remote_ref.c
+LISTINGS = (
+    select(LISTING.c.item_id, LISTING.c.source)
+    .where(among_given(LISTING.c.item_id, "shown"))
+    .order_by(LISTING.c.source)
+)
 TAG = case((THERE.tag == DEFAULT_TAG, ""), else_=THERE.tag)
-AT_REMOTES = select(path_of(schema.remote_ref), TAG, THERE.manifest, THERE.remote).order_by(
-    THERE.remote
+AT_REMOTES = (
+    select(path_of(schema.remote_ref), TAG, THERE.manifest, THERE.remote)
+    .where(among_given(THERE.manifest, "there"))
+    .order_by(THERE.remote)
 )
 
 
 @cache
 def _listings_of_names() -> Select[tuple[int, str]]:
     """Who lists what a name points at."""
-    listing, checkpoint = schema.listing, schema.checkpoint
+    checkpoint = schema.checkpoint
     return (
-        select(ITEM.c.id, listing.c.source)
+        select(ITEM.c.id, LISTING.c.source)
         .join(OTHER, and_(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG))
-        .join(listing, listing.c.item_id == OTHER.c.id)
+        .join(LISTING, LISTING.c.item_id == OTHER.c.id)
         .join(checkpoint, checkpoint.c.manifest == ITEM.c.manifest)
-        .where(lists(OTHER, checkpoint))
-        .order_by(listing.c.source)
+        .where(lists(OTHER, checkpoint), among_given(ITEM.c.id, "shown"))
+        .order_by(LISTING.c.source)
     )
 
 
 def _to_found(
     row: Row[object], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> SearchResult:
-    columns = dict(row._mapping)
-    known = {name: columns[name] for name in SAME} | {
+    columns = dict(zip(COLUMNS, row, strict=True))
+    known: Columns = {name: columns[name] for name in SAME} | {
         "name": shown_name(row.name, row.ref_tag),
         "manifest": Digest.parse(row.manifest) if row.manifest else None,
         "datasets": tuple(row.datasets or ()),

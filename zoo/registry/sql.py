@@ -157,13 +157,16 @@ NUMBERS, TEXTS = (
 
 def among(column: Expression, values: Iterable[object]) -> sa.ColumnElement[bool]:
     """Whether a column has one of many values."""
-    kind = NUMBERS if isinstance(column.type, sa.Integer) else TEXTS
-    return _is_among(column, sa.bindparam(None, list(values), kind, unique=True))
+    return _is_among(column, sa.bindparam(None, list(values), _many(column), unique=True))
 
 
 def among_given(column: Expression, name: str) -> sa.ColumnElement[bool]:
-    """Whether a column of text has one of the values that are the parameter ``name``, a list."""
-    return _is_among(column, sa.bindparam(name, type_=TEXTS))
+    """Whether a column has one of the values that are the parameter ``name``, a list."""
+    return _is_among(column, sa.bindparam(name, type_=_many(column)))
+
+
+def _many(column: Expression) -> TypeEngine[Any]:
+    return NUMBERS if isinstance(column.type, sa.Integer) else TEXTS
 
 
 def each_of(listed: Expression) -> sa.TableValuedAlias:
