@@ -13,6 +13,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -167,15 +168,13 @@ class Filter:
     value: Value
 
     def __post_init__(self) -> None:
-        kind = _field(self.field).kind
-        if self.operator not in kind.operators:
-            example = _field(self.field).example
-            allowed = " ".join(kind.operators)
-            raise InvalidOption(
-                f"'{self.field}' takes {allowed}, not {self.operator}: write {example}"
-            )
-        canonical = {"=": ":"} if "<" not in kind.operators else {":": "="}
-        object.__setattr__(self, "operator", canonical.get(self.operator, self.operator))
+        field, operator = _field(self.field), self.operator
+        allowed = field.kind.operators
+        if operator not in allowed:
+            takes = f"'{self.field}' takes {' '.join(allowed)}, not {operator}"
+            raise InvalidOption(f"{takes}: write {field.example}")
+        canonical = {":": "="} if "<" in allowed else {"=": ":"}
+        object.__setattr__(self, "operator", canonical.get(operator, operator))
 
     @classmethod
     def parse(cls, field: str, operator: str, text: str) -> Self:
@@ -193,10 +192,8 @@ class Filter:
         return _metric(self.field)
 
     def __str__(self) -> str:
-        if isinstance(self.value, bool):
-            value = "yes" if self.value else "no"
-        else:
-            value = repr(self.value) if isinstance(self.value, float) else str(self.value)
+        flag = "yes" if self.value else "no"
+        value = flag if isinstance(self.value, bool) else str(self.value)
         return f"{self.field}{self.operator}{_quoted(value)}"
 
 
@@ -314,9 +311,9 @@ def _parts(text: str) -> Iterator[str | Filter]:
 
 def _lacks_unit(field: str, value: str) -> bool:
     """Whether a number of a filter has no unit: what stands alone behind it may be one."""
-    known = FIELDS[field].kind if field in FIELDS else None
-    number = NUMBER.fullmatch(value)
-    return bool((known is Kind.NUMBER or field.startswith(METRIC)) and number and not number[2])
+    known, number = FIELDS.get(field), NUMBER.fullmatch(value)
+    counts = known.kind is Kind.NUMBER if known else field.startswith(METRIC)
+    return counts and number is not None and not number[2]
 
 
 def _quoted(text: str, odd: re.Match[str] | None = None) -> str:
@@ -367,16 +364,15 @@ def _shortens(text: str, field: str) -> bool:
 def _value(field: Field, text: str) -> Value:
     if field.kind is Kind.NUMBER:
         return _number(field, text)
-    if field.kind is Kind.DATE:
-        if not DATE.fullmatch(text) or not _is_date(text + "-01-01"[len(text) - 4 :]):
-            raise _wrong(field, text)
-    elif field.kind is Kind.FLAG:
-        if text.lower() not in FLAGS:
-            raise _wrong(field, text)
+    if field.kind is Kind.FLAG and text.lower() in FLAGS:
         return FLAGS[text.lower()]
-    elif not text:
-        raise _wrong(field, text)
-    return text
+    if field.kind is Kind.TEXT and text:
+        return text
+    if field.kind is Kind.DATE and DATE.fullmatch(text):
+        with suppress(ValueError):
+            date.fromisoformat(text + "-01-01"[len(text) - 4 :])
+            return text
+    raise _wrong(field, text)
 
 
 def _number(field: Field, text: str) -> int | float:
@@ -389,14 +385,6 @@ def _number(field: Field, text: str) -> int | float:
     number = Decimal(match[1])
     number = number / 100 if match[2] == "%" else number * SUFFIXES[match[2].lower()]
     return int(number) if float(number).is_integer() else float(number)
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _wrong(field: Field, text: str) -> InvalidOption:

@@ -118,6 +118,8 @@ def read(
     while True:
         listed = _shortest(connection, lists, having, most)
         if listed is not None:
+            if not listed:
+                return []
             fits = and_(among(ITEM.c.id, listed), page.condition, *conditions(query, having))
             fitting = select(ITEM.c.id).where(fits, visible(seen)).order_by(*page.order)
             return list(connection.scalars(fitting.limit(limit)))

@@ -139,7 +139,7 @@ class SearchResult(Result):
 
 
 def _called_as(kind: str, called: Expression, word: Expression) -> Select[Any]:
-    said = literal_column(f"'{kind}'").label("kind")
+    said: Expression = literal_column(f"'{kind}'").label("kind")
     return select(called.label("called"), said).where(among_given(word, "said"))
 
 
