@@ -21,7 +21,7 @@ from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
 from zoo.registry.seen import VisibilityFilter, is_seen
-from zoo.registry.sql import Expression, Whole, each_of, like, lower, position, size
+from zoo.registry.sql import Expression, Whole, each_of, exists, like, lower, position, size
 from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
@@ -111,7 +111,8 @@ def metric_of(name: str) -> sa.ColumnElement[float | None]:
 
 def _has(*conditions: Condition) -> Condition:
     # What a list is sorted by may come from the same table: only items are those outside.
-    return sa.exists().where(*conditions).correlate(ITEM)
+    found = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
+    return exists(found.scalar_subquery())
 
 
 def _has_word(said: str, having: Wanted | None) -> Condition:
@@ -119,7 +120,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
         found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
-        whole: Condition = found.correlate(ITEM).exists()
+        whole = exists(found.correlate(ITEM).scalar_subquery())
     else:
         # All that have the whole word, found at once when it is first asked for.
         narrowed = [[exact], *(any_of for any_of in having if exact not in any_of)]

@@ -74,11 +74,13 @@ def optimize(connection: sa.Connection) -> None:
 
 def add(connection: sa.Connection, terms: Sequence[tuple[int, str]]) -> None:
     """Put items in: the id of each and what `terms_of` says."""
-    rows: list[tuple[int, str | list[str]]] = [*terms]
-    statement = "INSERT INTO item_term (rowid, terms) VALUES (?, ?)"
+    statement, rows = "INSERT INTO item_term (rowid, terms) VALUES (?, ?)", [*terms]
     if connection.dialect.name != SQLITE:
-        statement = "INSERT INTO item_term VALUES (%s, array_to_tsvector(%s::text[]))"
-        rows = [(number, _fitting(said.split("\n"))) for number, said in terms]
+        # As one text: a list of them takes the driver twice the time of the rest.
+        statement = (
+            "INSERT INTO item_term VALUES (%s, array_to_tsvector(string_to_array(%s, chr(10))))"
+        )
+        rows = [(number, "\n".join(_fitting(said.split("\n")))) for number, said in terms]
     if rows:
         connection.exec_driver_sql(statement, rows)
 

@@ -33,6 +33,7 @@ __all__ = [
     "among",
     "among_given",
     "each_of",
+    "exists",
     "function",
     "insert",
     "insert_many",
@@ -133,6 +134,10 @@ size: Callable[[Expression], sa.ColumnElement[int]] = function(
     sa.Integer(), "length(CAST({} AS BLOB))", "octet_length({})"
 )
 """How many bytes a text has."""
+exists: Callable[[sa.ScalarSelect[Any]], sa.ColumnElement[bool]] = function(
+    sa.Boolean(), "EXISTS {}", "EXISTS (SELECT FROM {} AS found OFFSET 0)"
+)
+"""Whether rows are found; by an index, where PostgreSQL would first hash all rows of a table."""
 _is_among: Callable[..., sa.ColumnElement[bool]] = function(
     sa.Boolean(), "{} IN (SELECT value FROM json_each({}))", "{} = ANY({})"
 )
