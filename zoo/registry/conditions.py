@@ -119,7 +119,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     word, exact = terms.fold(said), [terms.whole(said)]
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
-        found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
+        found: sa.Select[Any] = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
         whole = exists(found.correlate(ITEM).scalar_subquery())
     else:
         # All that have the whole word, found at once when it is first asked for.
