@@ -111,7 +111,7 @@ def metric_of(name: str) -> sa.ColumnElement[float | None]:
 
 def _has(*conditions: Condition) -> Condition:
     # What a list is sorted by may come from the same table: only items are those outside.
-    found = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
+    found: sa.Select[Any] = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
     return exists(found.scalar_subquery())
 
 
@@ -119,7 +119,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     word, exact = terms.fold(said), [terms.whole(said)]
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
-        found: sa.Select[Any] = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
+        found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
         whole = exists(found.correlate(ITEM).scalar_subquery())
     else:
         # All that have the whole word, found at once when it is first asked for.
