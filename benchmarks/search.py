@@ -1,14 +1,17 @@
 """Whether a registry of millions is indexed in minutes and searched in milliseconds.
 
-    python benchmarks/search.py [--rows 2000000] [--folder FOLDER] [--mlflow 10000]
+    python benchmarks/search.py [--rows 2000000] [--folder FOLDER] [--postgresql] [--mlflow 10000]
 
 Lists ROWS made-up checkpoints in a registry as a source does, with names, keywords, licenses, data
 sets, sizes, dates and cards shaped like those of a public hub, and a few very common words among
 many rare ones. Then 200 queries of ten kinds, in turns: a rare word, a common one, two, a part of a
 name, numbers, dates, sorted, and words that nothing has; each in the state in which the one before
 left the caches. Then the same listing once more, and names that nothing is called. With a FOLDER,
-the registry stays there. With --mlflow, as many versions are registered with MLflow, and as far as
-it can be asked the same, it is. Times are median, 95th percentile and largest.
+the registry stays there. With --postgresql, it is in a database of a server that is started for
+that, as the tests start one (``tests/fakes/postgres.py``: it does not wait for the disk, and keeps
+PostgreSQL's other defaults); CPU is then also that of the server's process for this connection.
+With --mlflow, as many versions are registered with MLflow, and as far as it can be asked the same,
+it is. Times are median, 95th percentile and largest.
 """
 
 from __future__ import annotations
@@ -16,13 +19,18 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from fakes import postgres
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.query import Query
@@ -153,21 +161,26 @@ def queries(count: int, rows: int) -> list[tuple[str, Query]]:
     return [(name, kinds[name]()) for name in (names[at % len(names)] for at in range(count))]
 
 
-def main(rows: int, folder: Path) -> None:
-    """Fill the registry, measure, print."""
-    path = folder / "registry.db"
-    with Registry.open(path) as registry:
+def main(rows: int, where: Path | str, used: Callable[[], int], took: Clock) -> None:
+    """Fill the registry, measure, print.
+
+    Args:
+        rows: How many.
+        where: The file of the registry, or the URL of its database.
+        used: Tells its bytes.
+        took: Measures a call.
+    """
+    with Registry.open(where) as registry:
         indexed = took(lambda: registry.replace_entries("hub", "1", entries(rows), "now"))
-    used = sum(file.stat().st_size for file in folder.iterdir())
     print(f"| rows | {rows:,} |\n| --- | --- |")
     print(f"| index, into an empty registry | {indexed} |")
-    print(f"| disk | {used / 1e9:.2f} GB |", flush=True)
-    with Registry.open(path) as registry:
+    print(f"| disk | {used() / 1e9:.2f} GB |", flush=True)
+    with Registry.open(where) as registry:
         again = took(lambda: registry.replace_entries("hub", "1", entries(rows), "now"))
         made = took(lambda: [None for _ in entries(rows)])
         print(f"| index once more, nothing changed | {again} |")
         print(f"| of both, to make the rows up | {made} |", flush=True)
-        print_queries(registry, rows)
+        print_queries(registry, rows, took)
         names = sample(rows)
         typed = [mistyped(name) for name in names]
         near = [took(partial(registry.near, name)) for name in typed]
@@ -175,7 +188,7 @@ def main(rows: int, folder: Path) -> None:
         print(f"| names for a mistyped one | {spread(near)}; {right} of {len(near)} right |")
 
 
-def print_queries(registry: Registry, rows: int) -> None:
+def print_queries(registry: Registry, rows: int, took: Clock) -> None:
     """Milliseconds of all queries, of each kind, and of the counts of what matches."""
     times: dict[str, list[Took]] = {}
     counts = []
@@ -250,11 +263,30 @@ class Took:
         return f"{self.clock:.0f} s ({self.cpu:.1f} s of CPU)"
 
 
-def took(call: Callable[[], object]) -> Took:
-    """How long a call takes."""
-    began, began_cpu = time.perf_counter(), time.process_time()
+Clock = Callable[[Callable[[], object]], Took]
+
+
+def took(call: Callable[[], object], cpu: Callable[[], float] = time.process_time) -> Took:
+    """How long a call takes, by the clock and by what tells the CPU time so far."""
+    began, began_cpu = time.perf_counter(), cpu()
     call()
-    return Took(time.perf_counter() - began, time.process_time() - began_cpu)
+    return Took(time.perf_counter() - began, cpu() - began_cpu)
+
+
+def cpu_with(server: postgres.Server) -> float:
+    """Seconds of CPU of this program and of the processes of a server that answer it."""
+    own, pid = time.process_time(), server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    answering = [each for each in children if "zoo" in Path(f"/proc/{each}/cmdline").read_text()]
+    spent = [Path(f"/proc/{each}/schedstat").read_text().split()[0] for each in answering]
+    return own + sum(map(int, spent)) / 1e9
+
+
+def size_in(server: postgres.Server) -> int:
+    """Bytes of the database of a server."""
+    with server.connect() as connection:
+        row = connection.execute("SELECT pg_database_size('searched')").fetchone()
+    return int(row[0]) if row else 0
 
 
 def spread(times: list[Took]) -> str:
@@ -276,11 +308,20 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--mlflow", type=int, metavar="VERSIONS")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.folder or Path(scratch, "zoo")
-        folder.mkdir(parents=True)
-        main(chosen.rows, folder)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if chosen.postgresql:
+            programs = postgres.programs() or sys.exit("no PostgreSQL server is installed")
+            server = stack.enter_context(postgres.running(programs))
+            clock = partial(took, cpu=partial(cpu_with, server))
+            main(chosen.rows, server.database("searched"), partial(size_in, server), clock)
+        else:
+            folder = chosen.folder or scratch / "zoo"
+            folder.mkdir(parents=True)
+            used = lambda: sum(file.stat().st_size for file in folder.iterdir())  # noqa: E731
+            main(chosen.rows, folder / "registry.db", used, took)
         if chosen.mlflow:
-            print_mlflow(chosen.mlflow, Path(scratch))
+            print_mlflow(chosen.mlflow, scratch)

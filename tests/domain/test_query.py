@@ -85,6 +85,7 @@ def test_quotes_make_words_of_anything() -> None:
         ("pulled:perhaps", "yes or no"),
         ("license:", "a text"),
         ('"open', "a quote is not closed"),
+        pytest.param('"' + r"\"" * 50_000, "a quote is not closed", id="long"),  # at once
         ("a " * 101, "at most 100"),
     ],
 )

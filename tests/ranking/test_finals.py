@@ -160,8 +160,8 @@ def test_which_are_alike_after_short_runs(gain: bool) -> None:
     rows = [replace(row("a"), outcomes=first), replace(row("b"), outcomes=probe()), row("c")]
     ranking = Ranking(
         data="x", data_digest="", split_digest="", task="classification", measure="accuracy",
-        images=40, chance=0.5, without=(), prior="size", networks=tuple(rows), winner="a",
-        left_out={}, ended="", seconds=1.0,
+        images=40, chance=0.5, without=(), skipped=(), prior="size",
+        networks=tuple(rows), winner="a", left_out={}, ended="", seconds=1.0,
     )  # fmt: skip
     assert [each.name for each in ranking.alike] == ["a", "b"] + ([] if gain else ["c"])
 

@@ -41,8 +41,8 @@ def test_each_network_is_drawn_and_the_first_are_named() -> None:
     ]
     ranking = Ranking(
         data="x", data_digest="", split_digest="", task="classification", measure="accuracy",
-        images=40, chance=0.5, without=(), prior="size", networks=(one, *others, missing),
-        winner=one.name, left_out={}, ended="", seconds=1.0,
+        images=40, chance=0.5, without=(), skipped=(), prior="size",
+        networks=(one, *others, missing), winner=one.name, left_out={}, ended="", seconds=1.0,
     )  # fmt: skip
     figure = draw(ranking)
     assert [axes.get_xlabel() for axes in figure.axes] == [

@@ -41,6 +41,23 @@ def test_names_are_in_the_order_of_their_characters(registry: Registry, make_ent
     ]  # fmt: skip
 
 
+def test_a_search_in_order_hashes_no_table(registry: Registry, make_entry: Make) -> None:
+    entries = (make_entry(f"h/a{number}.x", card="prose") for number in range(1_100))
+    registry.replace_entries("h", "1", entries, "now")
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, values: object, *___: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(registry._engine, "before_cursor_execute", note)
+    assert len(registry.search(Query.parse("prose", limit=1))) == 1
+    event.remove(registry._engine, "before_cursor_execute", note)
+    with registry._engine.connect() as connection:
+        (walked,) = [each for each in asked if "fits" in each[0]]
+        plan = connection.exec_driver_sql("EXPLAIN " + walked[0], walked[1]).scalars().all()
+    assert not [line for line in plan if "Seq Scan on card" in line or "hashed" in line], plan
+
+
 def test_what_is_no_longer_listed_is_found_without_a_look_at_all_names_for_each(
     registry: Registry, make_entry: Make
 ) -> None:

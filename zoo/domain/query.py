@@ -12,7 +12,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -44,10 +45,7 @@ OF_DEVICE = re.compile(r"(?:ms|images_per_second)\.(?:cpu|cuda|mps|xpu|hpu|npu)"
 """Fields that `zoo bench` measures, on a kind of device that torch has: ``ms.cpu``."""
 NEAR = 0.55
 """How much of a misspelled field is one that there is: lisence, license."""
-KEYWORDS = {
-    "architecture": ("arch", ":"),
-    "max_params": ("params", "<="),
-}
+KEYWORDS = {"architecture": ("arch", ":"), "max_params": ("params", "<=")}
 """Keywords that are not spelled as their field."""
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 """What may follow a number, and multiplies it."""
@@ -55,7 +53,12 @@ FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([kmgb]?|%)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 FILTER = re.compile(r"(metric\.[^\s<>=!:]+|[A-Za-z_][\w.]*)(<=|>=|==|!=|=|<|>|:)(.*)", re.DOTALL)
-PIECE = re.compile(r'"((?:\\.|[^"\\])*)"|([^\s"]+)|(\s+)|(")', re.DOTALL)
+QUOTED = re.compile(r'"((?:\\.|[^"\\])*+)"', re.DOTALL)
+CLOSED = re.compile(rf'(?:{QUOTED.pattern}|[^"])*+', re.DOTALL)
+PART = re.compile(
+    r'((?:"(?:\\.|[^"\\])*+"|[^\s"])++)(?:\s++([kmgb%])(?!\S))?', re.DOTALL | re.IGNORECASE
+)
+"""A word or a filter, and a unit that stands alone behind it."""
 
 
 class Kind(Enum):
@@ -94,12 +97,8 @@ FIELDS: Mapping[str, Field] = {
         Field("license", Kind.TEXT, "license:apache-2.0", "license id"),
         Field("dataset", Kind.TEXT, "dataset:digits", "what it was trained on"),
         Field("classes", Kind.TEXT, "classes:espresso", "a class that it tells"),
-        Field(
-            "parent",
-            Kind.TEXT,
-            "parent:timm/resnet50*",
-            "what it was fine-tuned from, by name or digest",
-        ),
+        Field("parent", Kind.TEXT, "parent:timm/resnet50*",
+              "what it was fine-tuned from, by name or digest"),
         Field("source", Kind.TEXT, "source:hub", "a source that lists it"),
         Field("pulled", Kind.FLAG, "pulled:yes", "whether it is here"),
         Field("params", Kind.NUMBER, "params<30M", "number of parameters"),
@@ -112,7 +111,7 @@ FIELDS: Mapping[str, Field] = {
         Field("top1", Kind.NUMBER, "top1>80", "published top-1 accuracy on ImageNet-1k, percent"),
         Field("updated", Kind.DATE, "updated>2026-01-01", "when the name moved last"),
     )
-}
+}  # fmt: skip
 """All fields by name, beside ``metric.NAME``."""
 
 
@@ -169,15 +168,13 @@ class Filter:
     value: Value
 
     def __post_init__(self) -> None:
-        kind = _field(self.field).kind
-        if self.operator not in kind.operators:
-            example = _field(self.field).example
-            allowed = " ".join(kind.operators)
-            raise InvalidOption(
-                f"'{self.field}' takes {allowed}, not {self.operator}: write {example}"
-            )
-        canonical = {"=": ":"} if "<" not in kind.operators else {":": "="}
-        object.__setattr__(self, "operator", canonical.get(self.operator, self.operator))
+        field, operator = _field(self.field), self.operator
+        allowed = field.kind.operators
+        if operator not in allowed:
+            takes = f"'{self.field}' takes {' '.join(allowed)}, not {operator}"
+            raise InvalidOption(f"{takes}: write {field.example}")
+        canonical = {":": "="} if "<" in allowed else {"=": ":"}
+        object.__setattr__(self, "operator", canonical.get(operator, operator))
 
     @classmethod
     def parse(cls, field: str, operator: str, text: str) -> Self:
@@ -195,12 +192,9 @@ class Filter:
         return _metric(self.field)
 
     def __str__(self) -> str:
-        if isinstance(self.value, bool):
-            value = "yes" if self.value else "no"
-        else:
-            value = repr(self.value) if isinstance(self.value, float) else str(self.value)
-        quoted = not value or re.search(r'[\s"]', value)
-        return f"{self.field}{self.operator}{_quoted(value) if quoted else value}"
+        flag = "yes" if self.value else "no"
+        value = flag if isinstance(self.value, bool) else str(self.value)
+        return f"{self.field}{self.operator}{_quoted(value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +273,7 @@ class Query:
 
     @classmethod
     def parse(
-        cls,
-        text: str,
-        *,
-        sort: Sort | str | None = None,
-        limit: int = 50,
-        **asked: Value | None,
+        cls, text: str, *, sort: Sort | str | None = None, limit: int = 50, **asked: Value | None
     ) -> Self:
         """Read words and filters; the rest is as for a query made of its parts.
 
@@ -292,89 +281,45 @@ class Query:
             UnknownName: No such field; near ones are suggested.
             InvalidOption: An operator or value that the field does not take, or an open quote.
         """
-        parts = tuple(_parts(text))
-        return cls(
-            tuple(part for part in parts if isinstance(part, str)),
-            tuple(part for part in parts if isinstance(part, Filter)),
-            sort=sort,
-            limit=limit,
-            **asked,
-        )
+        parts = list(_parts(text))
+        words = tuple(part for part in parts if isinstance(part, str))
+        filters = tuple(part for part in parts if isinstance(part, Filter))
+        return cls(words, filters, sort=sort, limit=limit, **asked)
 
     def __str__(self) -> str:
-        words = [
-            _quoted(word)
-            if not word or re.search(r'[\s"]', word) or FILTER.fullmatch(word)
-            else word
-            for word in self.words
-        ]
+        words = (_quoted(word, odd=FILTER.fullmatch(word)) for word in self.words)
         return " ".join([*words, *map(str, self.filters)])
 
 
 def _parts(text: str) -> Iterator[str | Filter]:
     """Words and filters in order. A part may be quoted as a whole or behind its operator."""
-    for bare, value in _with_units(_split(text)):
+    if not CLOSED.fullmatch(text):
+        raise InvalidOption(f"a quote is not closed: {text}")
+    for part, unit in PART.findall(text):
+        bare, quote, rest = part.partition('"')
+        rest = QUOTED.sub(lambda found: re.sub(r"\\(.)", r"\1", found[1], flags=re.S), quote + rest)
         match = FILTER.fullmatch(bare)
-        if match is None:
-            yield bare + value
+        if match and unit and not rest and _lacks_unit(match[1], match[3]):
+            match, unit = FILTER.fullmatch(bare + unit), ""
+        if match:
+            yield Filter.parse(match[1], match[2], match[3] + rest)
         else:
-            yield Filter.parse(match[1], match[2], match[3] + value)
+            yield bare + rest
+        if unit:
+            yield unit
 
 
-def _with_units(parts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The parts, a unit that stands alone with the number before it: ``params<30 M``."""
-    before: tuple[str, str] | None = None
-    for bare, value in parts:
-        unit = not value and (bare == "%" or bare.lower() in SUFFIXES)
-        if before and unit and _lacks_unit(*before):
-            before = (before[0] + bare, "")
-            continue
-        if before:
-            yield before
-        before = (bare, value)
-    if before:
-        yield before
+def _lacks_unit(field: str, value: str) -> bool:
+    """Whether a number of a filter has no unit: what stands alone behind it may be one."""
+    known, number = FIELDS.get(field), NUMBER.fullmatch(value)
+    counts = known.kind is Kind.NUMBER if known else field.startswith(METRIC)
+    return counts and number is not None and not number[2]
 
 
-def _lacks_unit(bare: str, value: str) -> bool:
-    """Whether a part is a filter on a number without a unit."""
-    match = FILTER.fullmatch(bare)
-    if match is None or value or _kind(match[1]) is not Kind.NUMBER:
-        return False
-    number = NUMBER.fullmatch(match[3])
-    return number is not None and not number[2]
-
-
-def _kind(name: str) -> Kind | None:
-    if name.startswith(METRIC):
-        return Kind.NUMBER
-    return FIELDS[name].kind if name in FIELDS else None
-
-
-def _split(text: str) -> Iterator[tuple[str, str]]:
-    """Parts as what stands before the first quote, and what comes from there on."""
-    bare, rest, quoted, begun = "", "", False, False
-    for inner, plain, space, open_quote in PIECE.findall(text):
-        if open_quote:
-            raise InvalidOption(f"a quote is not closed: {text}")
-        if space:
-            if begun:
-                yield bare, rest
-            bare, rest, quoted, begun = "", "", False, False
-            continue
-        begun = True
-        if plain and not quoted:
-            bare = plain
-        elif plain:
-            rest += plain
-        else:
-            quoted = True
-            rest += re.sub(r"\\(.)", r"\1", inner, flags=re.DOTALL)
-    if begun:
-        yield bare, rest
-
-
-def _quoted(text: str) -> str:
+def _quoted(text: str, odd: re.Match[str] | None = None) -> str:
+    """A text in quotes, if it is ``odd`` or would not be read back without."""
+    if text and not odd and not re.search(r'[\s"]', text):
+        return text
     return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
@@ -419,16 +364,15 @@ def _shortens(text: str, field: str) -> bool:
 def _value(field: Field, text: str) -> Value:
     if field.kind is Kind.NUMBER:
         return _number(field, text)
-    if field.kind is Kind.DATE:
-        if not DATE.fullmatch(text) or not _is_date(text + "-01-01"[len(text) - 4 :]):
-            raise _wrong(field, text)
-    elif field.kind is Kind.FLAG:
-        if text.lower() not in FLAGS:
-            raise _wrong(field, text)
+    if field.kind is Kind.FLAG and text.lower() in FLAGS:
         return FLAGS[text.lower()]
-    elif not text:
-        raise _wrong(field, text)
-    return text
+    if field.kind is Kind.TEXT and text:
+        return text
+    if field.kind is Kind.DATE and DATE.fullmatch(text):
+        with suppress(ValueError):
+            date.fromisoformat(text + "-01-01"[len(text) - 4 :])
+            return text
+    raise _wrong(field, text)
 
 
 def _number(field: Field, text: str) -> int | float:
@@ -441,14 +385,6 @@ def _number(field: Field, text: str) -> int | float:
     number = Decimal(match[1])
     number = number / 100 if match[2] == "%" else number * SUFFIXES[match[2].lower()]
     return int(number) if float(number).is_integer() else float(number)
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _wrong(field: Field, text: str) -> InvalidOption:

@@ -42,7 +42,6 @@ PLAIN = (
 LISTS = ("mean", "std", "datasets", "keywords")
 TOLD = (*PLAIN, *LISTS, "input_size")
 VALUES = attrgetter(*TOLD)
-MANY = 100_000
 
 LISTING = schema.listing
 
@@ -80,8 +79,7 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
         _merge(connection, source, told, params)
     _unlist(connection, source, staging.unlisted(connection, source))
     _tell_macs(connection)
-    # It takes as long as a tenth of all items take to index, so it must be worth it.
-    if total > max(MANY, known):
+    if total > max(index.MANY[connection.dialect.name], known):
         index.optimize(connection)
     return total
 

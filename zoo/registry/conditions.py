@@ -21,7 +21,7 @@ from zoo.domain.reference import DEFAULT_TAG
 from zoo.registry import index, schema, terms
 from zoo.registry.items import CATALOG, CHECKPOINT, ITEM, OTHER, OTHER_IS_NAMED, REMOTE
 from zoo.registry.seen import VisibilityFilter, is_seen
-from zoo.registry.sql import Expression, Whole, each_of, like, lower, position, size
+from zoo.registry.sql import Expression, Whole, each_of, exists, like, lower, position, size
 from zoo.registry.terms import Wanted
 
 __all__ = ["OF_METRIC", "conditions", "drivers", "metric_of", "visible", "wanted"]
@@ -52,16 +52,12 @@ OF_METRIC = schema.measure.c.item_id == ITEM.c.id
 def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
     """All that the query asks, exactly.
 
-    Args:
-        query: What is asked.
-        having: Terms that all have which fit, if not very many items are looked at. Those that have
-            a whole word are then found at once, else the index is asked for each.
+    Terms that all have which fit are ``having``, if not very many items are looked at: those that
+    have a whole word are then found at once, else the index is asked for each.
     """
     # Filters first: most compare a column of the row, a word may have to be looked for in a card.
-    return [
-        *(_fits(each) for each in query.filters),
-        *(_has_word(word, having) for word in query.words if word),
-    ]
+    words = (_has_word(word, having) for word in query.words if word)
+    return [*map(_fits, query.filters), *words]
 
 
 def wanted(query: Query) -> Wanted:
@@ -82,8 +78,8 @@ def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
         if each.field in NUMBERS or each.field == "updated":
             found.append(sa.select(ITEM.c.id).where(_fits(each)))
         elif each.metric:
-            joined = ITEM.join(schema.measure, OF_METRIC)
-            found.append(sa.select(ITEM.c.id).select_from(joined).where(_measures(each)))
+            measured = sa.select(ITEM.c.id).join(schema.measure, OF_METRIC)
+            found.append(measured.where(_measures(each)))
         elif each.field == "source" and "*" not in str(each.value):
             found.append(_listed_by(str(each.value)))
     return found
@@ -94,50 +90,40 @@ def visible(seen: VisibilityFilter | None = None) -> Condition:
     """Whether an item is shown: it may be told of, a name that is here stands for the same name
     elsewhere, and what a source publishes for the same at a remote.
     """
-    other, same = OTHER, OTHER.c.name == ITEM.c.name
-    if seen:
-        same = sa.and_(same, is_seen(other, seen))
-    here = _has(same, other.c.kind == CHECKPOINT, OTHER_IS_NAMED)
-    published = _has(same, other.c.kind == CATALOG)
-    this = _has(
-        same,
-        other.c.kind == CHECKPOINT,
-        OTHER_IS_NAMED,
-        other.c.ref_tag == ITEM.c.ref_tag,
-        other.c.manifest == ITEM.c.manifest,
-    )
+    same = sa.and_(OTHER.c.name == ITEM.c.name, is_seen(OTHER, seen))
+    here = (same, OTHER.c.kind == CHECKPOINT, OTHER_IS_NAMED)
+    this = (OTHER.c.ref_tag == ITEM.c.ref_tag, OTHER.c.manifest == ITEM.c.manifest)
+    published = _has(same, OTHER.c.kind == CATALOG)
     stands = sa.case(
-        (ITEM.c.kind == CATALOG, ~here),
-        (ITEM.c.kind == REMOTE, sa.and_(~published, ~this)),
+        (ITEM.c.kind == CATALOG, ~_has(*here)),
+        (ITEM.c.kind == REMOTE, sa.and_(~published, ~_has(*here, *this))),
         else_=True,
     )
-    return stands if seen is None else sa.and_(is_seen(ITEM, seen), stands)
+    return sa.and_(is_seen(ITEM, seen), stands)
 
 
 def metric_of(name: str) -> sa.ColumnElement[float | None]:
     """A metric of an item; NULL if it has none."""
-    measure = schema.measure
-    return (
-        sa.select(measure.c.value)
-        .where(measure.c.name == name, OF_METRIC)
-        .correlate(ITEM)
-        .scalar_subquery()
-    )
+    measure = schema.measure.c
+    value = sa.select(measure.value).where(measure.name == name, OF_METRIC)
+    return value.correlate(ITEM).scalar_subquery()
 
 
 def _has(*conditions: Condition) -> Condition:
     # What a list is sorted by may come from the same table: only items are those outside.
-    return sa.exists().where(*conditions).correlate(ITEM)
+    found: sa.Select[Any] = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
+    return exists(found.scalar_subquery())
 
 
 def _has_word(said: str, having: Wanted | None) -> Condition:
-    word, threes, exact = terms.fold(said), terms.part(said), terms.whole(said)
+    word, exact = terms.fold(said), [terms.whole(said)]
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
-        whole = index.holds(ITEM.c.id, [[[exact]]])
+        found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
+        whole = exists(found.correlate(ITEM).scalar_subquery())
     else:
         # All that have the whole word, found at once when it is first asked for.
-        narrowed = [[[exact]], *(any_of for any_of in having if [exact] not in any_of)]
+        narrowed = [[exact], *(any_of for any_of in having if exact not in any_of)]
         whole = ITEM.c.id.in_(index.having(narrowed))
     # To ask the index takes ten times as long as to look at the card; all else that sources
     # list whole is in the text anyway. The card is not folded: only ASCII is the same then.
@@ -146,7 +132,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     lacks = sa.and_(plain, position(lower(card), word) == 0) if word.isascii() else sa.false()
     in_card = _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks))
     may = sa.or_(ITEM.c.kind != CATALOG, in_card)
-    return sa.or_(part, sa.and_(may, whole)) if threes else sa.and_(sa.or_(part, may), whole)
+    return sa.or_(part, sa.and_(may, whole)) if terms.part(said) else sa.and_(may | part, whole)
 
 
 def _fits(each: Filter) -> Condition:
@@ -197,15 +183,14 @@ def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
     elif field != "classes" and not (field == "parent" and digits_of(value)):
         for piece in value.split("*"):
             if found := terms.part(piece):
-                yield [*map(list, found)]
+                yield found
 
 
 def _listed_by(source: str) -> sa.Select[tuple[int]]:
     listing = schema.listing
-    joined = listing.join(OTHER, OTHER.c.id == listing.c.item_id).join(
-        ITEM, ITEM.c.name == OTHER.c.name
-    )
-    return sa.select(ITEM.c.id).select_from(joined).where(like(listing.c.source, source))
+    found = sa.select(ITEM.c.id).join(OTHER, OTHER.c.name == ITEM.c.name)
+    listed = found.join(listing, listing.c.item_id == OTHER.c.id)
+    return listed.where(like(listing.c.source, source))
 
 
 def _measures(each: Filter) -> Condition:

@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    func,
+    select,
+)
 
 from zoo.domain.query import Query
 from zoo.registry import index, schema
@@ -25,25 +34,14 @@ from zoo.registry.seen import VisibilityFilter
 from zoo.registry.sql import Expression, among
 from zoo.registry.terms import Wanted
 
-__all__ = ["Page", "Walk", "count", "count_checkpoints", "matching", "read"]
+__all__ = ["SIZES", "Page", "count", "count_checkpoints", "matching", "read"]
 
 LIST = 16
 """How much further lists are read than up to the root, squared: an item of a list takes less time
 than one in order. With 4, 16 and 32, 95 % of the queries of ``benchmarks/search.py`` took at most
-29, 21 and 24 ms of CPU time among 200,000 items, the slowest 59, 25 and 86.
-"""
+29, 21 and 24 ms of CPU time among 200,000 items, the slowest 59, 25 and 86."""
 FURTHER = 8
-"""How many times as far each try goes as the one before, so that all before it cost little. With 3
-instead, the same queries take as long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Rows to read items from: in which order an index has them, and which of them."""
-
-    rows: FromClause
-    order: tuple[Expression, ...]
-    condition: ColumnElement[bool]
+"""How many times as far each try goes as the one before, so that all before it cost little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +52,20 @@ class Page:
         order: The order, told of an item.
         condition: Which items.
         wanted: Terms that all of them have.
-        walk: Another way to the same order, if only another table has an index of it. To look items
-            of a list up this way, an engine would go through all of that index.
-        seen: Of what may be told.
+        rows: What to read them from in their order, if only another table has an index of it. To
+            look items of a list up there, an engine would go through all of that index.
+        order_of_rows: The order, told of these rows; empty: as ``order``.
     """
 
     order: tuple[Expression, ...]
     condition: ColumnElement[bool]
     wanted: Wanted = ()
-    walk: Walk | None = None
-    seen: VisibilityFilter | None = None
+    rows: FromClause = ITEM
+    order_of_rows: tuple[Expression, ...] = ()
 
     def only(self, condition: ColumnElement[bool]) -> Page:
         """Those of its items that fulfil a condition, too."""
-        walk = self.walk and replace(self.walk, condition=and_(self.walk.condition, condition))
-        return replace(self, condition=and_(self.condition, condition), walk=walk)
+        return replace(self, condition=and_(self.condition, condition))
 
 
 def count(
@@ -84,66 +81,64 @@ def count(
 def count_checkpoints(connection: Connection, query: Query) -> int:
     """As `count`, each checkpoint once, whatever names it has."""
     what = func.coalesce(ITEM.c.manifest, ITEM.c.name)
-    return _count(connection, matching(connection, query, [what], None, None).distinct())
+    return _count(connection, matching(connection, query, [what]).distinct())
 
 
 def matching(
     connection: Connection,
     query: Query,
     columns: Sequence[ColumnElement[Any]],
-    at_most: int | None,
-    seen: VisibilityFilter | None,
+    at_most: int | None = None,
+    seen: VisibilityFilter | None = None,
 ) -> Select[object]:
     """Some columns of ``at_most`` so many that match, in any order."""
-    rows: FromClause = ITEM
+    found = select(*columns).where(visible(seen), *conditions(query)).limit(at_most)
     terms = wanted(query)
     if lists := [*([index.having(terms)] if terms else []), *drivers(query)]:
         sizes = [_count(connection, each.limit(at_most)) for each in lists]
         shortest = lists[sizes.index(min(sizes))].subquery()
-        rows = shortest.join(ITEM, ITEM.c.id == shortest.c.id)
-    fits = and_(visible(seen), *conditions(query))
-    return select(*columns).select_from(rows).where(fits).limit(at_most)
+        found = found.select_from(shortest.join(ITEM, ITEM.c.id == shortest.c.id))
+    return found
 
 
-def read(connection: Connection, query: Query, page: Page, limit: int) -> list[int]:
-    """The first items of a page that fit; their ids."""
-    size = connection.scalar(NAMED if page.wanted else LARGEST) or 0
-    if not size:
-        return []
+def read(
+    connection: Connection,
+    query: Query,
+    page: Page,
+    size: int,
+    limit: int,
+    seen: VisibilityFilter | None,
+) -> list[int]:
+    """The ids of the first ``limit`` that fit, of those that may be ``seen``, of a page with
+    ``size`` items at most.
+    """
     having = [*page.wanted, *wanted(query)] if query.words or query.filters else []
     lists = drivers(query)
     most = isqrt(LIST * limit * size)
     while True:
-        if lists or having:
-            listed = _shortest(connection, lists, having, most)
-            if listed is not None:
-                fits = and_(
-                    among(ITEM.c.id, listed), page.condition, _fits(query, having, page.seen)
-                )
-                fitting = select(ITEM.c.id).where(fits).order_by(*page.order).limit(limit)
-                return list(connection.scalars(fitting))
+        listed = _shortest(connection, lists, having, most)
+        if listed is not None:
+            if not listed:
+                return []
+            fits = and_(among(ITEM.c.id, listed), page.condition, *conditions(query, having))
+            fitting = select(ITEM.c.id).where(fits, visible(seen)).order_by(*page.order)
+            return list(connection.scalars(fitting.limit(limit)))
         whole = not (lists or having) or most >= size
-        ids = _in_order(connection, query, page, limit, None if whole else most)
+        fits = and_(*conditions(query), visible(seen))
+        ids = _in_order(connection, fits, page, limit, None if whole else most)
         if whole or len(ids) == limit:
             return ids
         most *= FURTHER
 
 
-def _fits(
-    query: Query, having: Wanted | None, seen: VisibilityFilter | None
-) -> ColumnElement[bool]:
-    return and_(*conditions(query, having), visible(seen))
-
-
 def _in_order(
-    connection: Connection, query: Query, page: Page, limit: int, most: int | None
+    connection: Connection, fits: ColumnElement[bool], page: Page, limit: int, most: int | None
 ) -> list[int]:
     """Those that fit of the first ``most`` items of a page."""
-    walk = page.walk or Walk(ITEM, page.order, page.condition)
     # SQLite evaluates all of a condition whose value is wanted, but not of one of a CASE.
-    checked = case((_fits(query, None, page.seen), 1), else_=0).label("fits")
-    every = select(ITEM.c.id, checked).select_from(walk.rows).where(walk.condition)
-    looked_at = every.order_by(*walk.order).limit(most).subquery()
+    every = select(ITEM.c.id, case((fits, 1), else_=0).label("fits")).select_from(page.rows)
+    ordered = every.where(page.condition).order_by(*(page.order_of_rows or page.order))
+    looked_at = ordered.limit(most).subquery()
     # Both engines hand on the rows of a subquery as it gives them.
     fitting = select(looked_at.c.id).where(looked_at.c.fits == 1).limit(limit)
     return list(connection.scalars(fitting))
@@ -171,10 +166,10 @@ def _count(connection: Connection, rows: Select[object]) -> int:
     return connection.scalar(select(func.count()).select_from(rows.subquery())) or 0
 
 
-# How many items a page has at most, without a look at each.
-LARGEST = select(func.max(ITEM.c.id))
+# How many items a page has at most, without a look at each: of all, and of those with names.
+LAST = select(func.max(ITEM.c.id)).scalar_subquery()
 REFS, REMOTE_REFS = (
     select(func.count()).select_from(table).scalar_subquery()
     for table in (schema.ref, schema.remote_ref)
 )
-NAMED = select(REFS + REMOTE_REFS)
+SIZES = select(LAST.label("last"), (REFS + REMOTE_REFS).label("named"))

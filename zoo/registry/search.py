@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true, union
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    select,
+    true,
+    union,
+)
 
 from zoo.domain.digest import Digest
 from zoo.domain.query import Filter, Query, Sort
@@ -28,9 +39,9 @@ from zoo.registry.items import (
     path_of,
     shown_name,
 )
-from zoo.registry.page import Page, Walk, count, count_checkpoints, read
+from zoo.registry.page import SIZES, Page, count, count_checkpoints, read
 from zoo.registry.seen import VisibilityFilter
-from zoo.registry.sql import Expression, among, each_of, like
+from zoo.registry.sql import Columns, Expression, among, among_given, each_of, like
 
 __all__ = [
     "SearchResult",
@@ -43,27 +54,6 @@ __all__ = [
 ]
 
 SORTED = {"name": ITEM.c.name, "updated": ITEM.c.updated, **NUMBERS}
-SAME = (
-    "kind",
-    "backbone",
-    "architecture",
-    "tag",
-    "license",
-    "num_classes",
-    "params",
-    "created",
-    "head",
-    "frozen",
-    "updated",
-    "hub_id",
-    "interpolation",
-    "crop_pct",
-    "crop_mode",
-    "note",
-)
-"""Columns of an item that a result has as they are."""
-NOT_SHOWN = ("text", "keywords", "metrics", "facts")
-SHOWN = select(*(column for column in ITEM.c if column.name not in NOT_SHOWN))
 CALLED = 1_000
 """So many names that a word is come first."""
 MOST = 1_000_000
@@ -108,15 +98,8 @@ class SearchResult(Result):
         deprecated: Why the name here is to be used no more (`zoo.lookup.ref_status`); else empty.
     """
 
-    _COLUMNS: ClassVar = (
-        "name",
-        "params",
-        "input_size",
-        "num_classes",
-        "license",
-        "here",
-        "metrics",
-    )
+    _COLUMNS: ClassVar = ("name", "params", "input_size", "num_classes", "license", "here",
+                          "metrics")  # fmt: skip
 
     name: str
     kind: Literal["catalog", "checkpoint", "remote"]
@@ -155,10 +138,25 @@ class SearchResult(Result):
         return "yes" if self.pulled else ", ".join(self.remotes)
 
 
+def _called_as(kind: str, called: Expression, word: Expression) -> Select[Any]:
+    said: Expression = literal_column(f"'{kind}'").label("kind")
+    return select(called.label("called"), said).where(among_given(word, "said"))
+
+
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
 NAMED = Page(NEWEST, IS_NAMED, [[[terms.NAMED]]])
 LISTED = Page((ITEM.c.name,), ITEM.c.kind == CATALOG)
 PUBLISHED = Sort.parse("-top1")
+SAME = [each.name for each in fields(SearchResult) if each.name in {*ITEM.c.keys()} - {"metrics"}]
+"""Columns of an item that a result has, too."""
+# Made once: that takes longer than to read the rows.
+NAMES = union(
+    _called_as("architecture", ITEM.c.architecture, ITEM.c.architecture),
+    _called_as("name", ITEM.c.name, ITEM.c.name),
+    *(_called_as("name", path_of(ref), ref.c.name) for ref in (schema.ref, schema.remote_ref)),
+).order_by("kind").limit(CALLED)  # fmt: skip
+COLUMNS = ("id", "ref_tag", "channels", "height", "width", *SAME)
+SHOWN = select(*(ITEM.c[name] for name in COLUMNS)).where(among_given(ITEM.c.id, "shown"))
 
 
 def search(
@@ -171,10 +169,11 @@ def search(
     are left out, and what may not be ``seen``.
     """
     ids: list[int] = []
-    limit = min(skip + query.limit, MOST)
+    limit, sizes = min(skip + query.limit, MOST), connection.execute(SIZES).one()
     for part, page in _parts(connection, query):
-        if len(ids) < limit:
-            ids += read(connection, part, replace(page, seen=seen), limit - len(ids))
+        size = sizes.named if page.wanted else sizes.last
+        if size and len(ids) < limit:
+            ids += read(connection, part, page, size, limit - len(ids), seen)
     return _found(connection, ids[skip:])
 
 
@@ -183,11 +182,11 @@ def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]
     networks of an architecture that is one, come before what only has that word.
     """
     pages = _pages(query)
-    if exact := [] if query.sort else _names(connection, query.words):
+    exact, named = ([], []) if query.sort else _called(connection, query.words)
+    if exact:
         called = among(ITEM.c.name, exact)
         yield from ((query, page.only(called)) for page in pages)
         pages = [page.only(~called) for page in pages]
-    named = [] if query.sort else _architectures(connection, query.words)
     for name in named:
         others = tuple(word for word in query.words if terms.fold(word) != terms.fold(name))
         same = Query(others, (*query.filters, Filter("arch", ":", name)))
@@ -196,34 +195,26 @@ def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]
     yield from ((query, page.only(rest) if named else page) for page in pages)
 
 
-def _names(connection: Connection, words: Sequence[str]) -> list[str]:
-    """The names, without their tags, that are a word, or whose last part is one."""
+def _called(connection: Connection, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names, without their tags, that are a word or whose last part is one; and the
+    architectures that are.
+    """
     said = {*words, *map(terms.fold, words)} - {""}
-    if not said:
-        return []
-    whole = select(ITEM.c.name).where(among(ITEM.c.name, said))
-    parts = (
-        select(path_of(table)).where(among(table.c.name, said))
-        for table in (schema.ref, schema.remote_ref)
+    rows = connection.execute(NAMES, {"said": [*said]}).all() if said else []
+    names, architectures = (
+        sorted(row.called for row in rows if row.kind == kind) for kind in ("name", "architecture")
     )
-    return sorted(connection.scalars(union(whole, *parts).limit(CALLED)))
-
-
-def _architectures(connection: Connection, words: Sequence[str]) -> list[str]:
-    """The words that are architectures."""
-    said = {*words, *map(terms.fold, words)} - {""}
-    known = select(ITEM.c.architecture).where(among(ITEM.c.architecture, said)).distinct()
-    return sorted(connection.scalars(known)) if said else []
+    return names, architectures
 
 
 def _pages(query: Query) -> list[Page]:
     """Parts of the list, in order. What lacks the value that is sorted by comes last, as usual."""
-    if query.sort is None:
-        if query.words or query.filters:
-            return [NAMED, LISTED]
-        best, _, listed = _sorted(PUBLISHED)
-        return [NAMED, best.only(ITEM.c.kind == CATALOG), listed]
-    return _sorted(query.sort)
+    if query.sort:
+        return _sorted(query.sort)
+    if query.words or query.filters:
+        return [NAMED, LISTED]
+    best, _, listed = _sorted(PUBLISHED)
+    return [NAMED, best.only(ITEM.c.kind == CATALOG), listed]
 
 
 def _sorted(sort: Sort) -> list[Page]:
@@ -236,25 +227,30 @@ def _sorted(sort: Sort) -> list[Page]:
         first = Page(order(value), value.is_not(None))
     else:
         measure, value = schema.measure, metric_of(sort.metric)
-        rows = measure.join(ITEM, OF_METRIC)
-        walk = Walk(rows, order(measure.c.value), measure.c.name == sort.metric)
-        first = Page(order(value), value.is_not(None), walk=walk)
+        rows = measure.join(ITEM, and_(OF_METRIC, measure.c.name == sort.metric))
+        measured = order(measure.c.value)
+        first = Page(order(value), value.is_not(None), rows=rows, order_of_rows=measured)
     return [first, *(page.only(value.is_(None)) for page in (NAMED, LISTED))]
 
 
 def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
-    rows = {row.id: row for row in connection.execute(SHOWN.where(among(ITEM.c.id, ids)))}
+    given = {"shown": ids}
+    rows = {row.id: row for row in connection.execute(SHOWN, given)}
     shown = [rows[each] for each in ids]
     if not all(isinstance(row.name, str) for row in shown):
         raise TypeError("the name of an item is not text")  # damage, which is then looked for
     any_named = any(row.kind != CATALOG for row in shown)
-    sources = _sources(connection, ids, any_named=any_named)
-    metrics = _metrics(connection, ids)
-    remotes = _remotes(connection, {row.manifest for row in shown if row.kind == REMOTE})
+    listings = (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,)
+    sources = _by_key(row for each in listings for row in connection.execute(each, given))
+    manifests = {"there": [row.manifest for row in shown if row.kind == REMOTE]}
+    remotes = _by_key(connection.execute(AT_REMOTES, manifests) if manifests["there"] else ())
+    metrics: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    for item, name, value in connection.execute(METRICS, given):
+        metrics[item][name] = value
     return [
         _to_found(
             row,
-            tuple(sources[row.id]),
+            tuple(sources[row.id,]),
             tuple(remotes[row.name, row.ref_tag, row.manifest]),
             metrics[row.id],
         )
@@ -262,75 +258,66 @@ def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
     ]
 
 
-def _sources(connection: Connection, ids: list[int], *, any_named: bool) -> dict[int, list[str]]:
-    """Who lists each item; of a name, who lists what it points at."""
-    sources: defaultdict[int, list[str]] = defaultdict(list)
-    for statement in (LISTINGS, _listings_of_names()) if any_named else (LISTINGS,):
-        for row in connection.execute(statement.where(among(ITEM.c.id, ids))):
-            sources[row.id].append(row.source)
-    return sources
+def _by_key(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[tuple[object, ...], list[str]]:
+    """The last column of rows, by the columns before it."""
+    found: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for *key, value in rows:
+        found[tuple(key)].append(value)
+    return found
 
 
-# Made once: that takes longer than to read the rows.
+MEASURE, LISTING, THERE = schema.measure.c, schema.listing, schema.remote_ref.c
+METRICS = (
+    select(MEASURE.item_id, MEASURE.name, MEASURE.value)
+    .where(among_given(MEASURE.item_id, "shown"))
+    .order_by(MEASURE.name)
+)
 LISTINGS = (
-    select(ITEM.c.id, schema.listing.c.source)
-    .join(schema.listing, schema.listing.c.item_id == ITEM.c.id)
-    .order_by(schema.listing.c.source)
+    select(LISTING.c.item_id, LISTING.c.source)
+    .where(among_given(LISTING.c.item_id, "shown"))
+    .order_by(LISTING.c.source)
+)
+TAG = case((THERE.tag == DEFAULT_TAG, ""), else_=THERE.tag)
+AT_REMOTES = (
+    select(path_of(schema.remote_ref), TAG, THERE.manifest, THERE.remote)
+    .where(among_given(THERE.manifest, "there"))
+    .order_by(THERE.remote)
 )
 
 
 @cache
 def _listings_of_names() -> Select[tuple[int, str]]:
-    listing, checkpoint = schema.listing, schema.checkpoint
+    """Who lists what a name points at."""
+    checkpoint = schema.checkpoint
     return (
-        select(ITEM.c.id, listing.c.source)
+        select(ITEM.c.id, LISTING.c.source)
         .join(OTHER, and_(OTHER.c.name == ITEM.c.name, OTHER.c.kind == CATALOG))
-        .join(listing, listing.c.item_id == OTHER.c.id)
+        .join(LISTING, LISTING.c.item_id == OTHER.c.id)
         .join(checkpoint, checkpoint.c.manifest == ITEM.c.manifest)
-        .where(lists(OTHER, checkpoint))
-        .order_by(listing.c.source)
+        .where(lists(OTHER, checkpoint), among_given(ITEM.c.id, "shown"))
+        .order_by(LISTING.c.source)
     )
-
-
-def _metrics(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, float]]:
-    measure = schema.measure
-    shown = among(measure.c.item_id, ids)
-    found: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    for row in connection.execute(select(measure).where(shown).order_by(measure.c.name)):
-        found[row.item_id][row.name] = row.value
-    return found
-
-
-def _remotes(connection: Connection, manifests: set[str]) -> dict[tuple[str, str, str], list[str]]:
-    found: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    if not manifests:
-        return found
-    table = schema.remote_ref
-    statement = select(path_of(table).label("path"), table.c.tag, table.c.manifest, table.c.remote)
-    shown = statement.where(among(table.c.manifest, manifests))
-    for row in connection.execute(shown.order_by(table.c.remote)):
-        tag = "" if row.tag == DEFAULT_TAG else row.tag
-        found[row.path, tag, row.manifest].append(row.remote)
-    return found
 
 
 def _to_found(
     row: Row[object], sources: tuple[str, ...], remotes: tuple[str, ...], metrics: dict[str, float]
 ) -> SearchResult:
-    columns = dict(row._mapping)
+    columns = dict(zip(COLUMNS, row, strict=True))
+    known: Columns = {name: columns[name] for name in SAME} | {
+        "name": shown_name(row.name, row.ref_tag),
+        "manifest": Digest.parse(row.manifest) if row.manifest else None,
+        "datasets": tuple(row.datasets or ()),
+        "mean": vector(row.mean),
+        "std": vector(row.std),
+        "stated": _only_stated(row.stated, metrics),
+    }
     return SearchResult(
-        **{key: columns[key] for key in SAME},
-        name=shown_name(row.name, row.ref_tag),
+        **known,
         input_size=input_size(columns),
         sources=sources,
         remotes=remotes,
         pulled=row.kind == CHECKPOINT,
         metrics=metrics,
-        manifest=Digest.parse(row.manifest) if row.manifest else None,
-        datasets=tuple(row.datasets or ()),
-        mean=vector(row.mean),
-        std=vector(row.std),
-        stated=_only_stated(row.stated, metrics),
     )
 
 
@@ -363,32 +350,24 @@ class KnownArchitecture:
 
 def known_architectures(connection: Connection, pattern: str = "*") -> list[KnownArchitecture]:
     """All whose name fits ``pattern`` (``*`` stands for any characters), by name."""
-
-    def of_kind(kind: str) -> ColumnElement[int]:
-        return func.sum(case((ITEM.c.kind == kind, 1), else_=0)).label(kind)
-
+    kinds = (
+        func.count().filter(ITEM.c.kind == each).label(each)
+        for each in (CHECKPOINT, REMOTE, CATALOG)
+    )
+    key = (ITEM.c.architecture, ITEM.c.backbone)
     statement = (
-        select(
-            ITEM.c.backbone,
-            ITEM.c.architecture,
-            func.max(ITEM.c.params).label("params"),
-            *map(of_kind, (CHECKPOINT, REMOTE, CATALOG)),
-        )
+        select(*key, func.max(ITEM.c.params).label("params"), *kinds)
         .where(visible(), like(ITEM.c.architecture, pattern))
-        .group_by(ITEM.c.architecture, ITEM.c.backbone)
-        .order_by(ITEM.c.architecture, ITEM.c.backbone)
+        .group_by(*key)
+        .order_by(*key)
     )
     return [KnownArchitecture(**row._mapping) for row in connection.execute(statement)]
 
 
 def known_data(connection: Connection, pattern: str = "*") -> set[str]:
     """Names of data that something was trained or evaluated on, and that fit ``pattern``."""
-    trained, measure = each_of(ITEM.c.datasets), schema.measure
-    listed = ITEM.join(trained, true())
-    on = (
-        select(trained.c.value).distinct().select_from(listed).where(like(trained.c.value, pattern))
-    )
-    names = select(measure.c.name).distinct().where(like(measure.c.name, f"*@{pattern}"))
-    return {*connection.scalars(on)} | {
-        name.partition("@")[2] for name in connection.scalars(names)
-    }
+    trained, measure = each_of(ITEM.c.datasets), schema.measure.c.name
+    listed = select(trained.c.value).distinct().select_from(ITEM.join(trained, true()))
+    on = connection.scalars(listed.where(like(trained.c.value, pattern)))
+    measured = select(measure).distinct().where(like(measure, f"*@{pattern}"))
+    return {*on, *(name.partition("@")[2] for name in connection.scalars(measured))}

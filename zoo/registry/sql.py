@@ -8,12 +8,13 @@ compared there by its bytes (``COLLATE "C"``), in whatever language the database
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib import import_module
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -27,12 +28,13 @@ __all__ = [
     "SQLITE",
     "Columns",
     "Expression",
-    "Test",
     "Text",
     "Whole",
     "among",
     "among_given",
     "each_of",
+    "exists",
+    "function",
     "insert",
     "insert_many",
     "like",
@@ -56,13 +58,9 @@ Whole = sa.Integer().with_variant(sa.BigInteger(), POSTGRESQL)
 def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An insert that can say what happens to rows that are there (``ON CONFLICT``)."""
     # Imported here: a search needs neither, and PostgreSQL's takes a tenth of the time of one.
-    if connection.dialect.name == SQLITE:
-        from sqlalchemy.dialects import sqlite
-
-        return sqlite.Insert(table)
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.Insert(table)
+    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    made: sqlite.Insert | postgresql.Insert = dialect.Insert(table)
+    return made
 
 
 def put(
@@ -104,124 +102,87 @@ def insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Colum
     connection.exec_driver_sql(statement, list(zip(*sent, strict=True)))
 
 
+def function(kind: TypeEngine[Any], in_sqlite: str, in_postgresql: str) -> Callable[..., Any]:
+    """A function of SQL as each engine says it, with ``{}`` for what it is given."""
+
+    class Said(FunctionElement[Any]):
+        inherit_cache = True
+        type = kind
+
+        def self_group(self, against: object = None) -> Any:  # noqa: ARG002 - as the base has it
+            # Compared with 1, as SQLAlchemy would have a test on SQLite, no index would be used.
+            return self
+
+    for dialect, template in ((SQLITE, in_sqlite), (POSTGRESQL, in_postgresql)):
+        compiles(Said, dialect)(partial(_say, template))
+    return Said
+
+
+def _say(template: str, said: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+    return template.format(*(compiler.process(part, **options) for part in said.clauses))
+
+
+lower: Callable[[Expression | str], sa.ColumnElement[str]] = function(
+    sa.String(), "lower({})", 'lower({} COLLATE "C")'
+)
+"""A text without capitals of ASCII."""
+position: Callable[[Expression, str], sa.ColumnElement[int]] = function(
+    sa.Integer(), "instr({}, {})", "strpos({}, {})"
+)
+"""Where in a text a part begins, from 1; 0 if it is not there."""
+size: Callable[[Expression], sa.ColumnElement[int]] = function(
+    sa.Integer(), "length(CAST({} AS BLOB))", "octet_length({})"
+)
+"""How many bytes a text has."""
+exists: Callable[[sa.ScalarSelect[Any]], sa.ColumnElement[bool]] = function(
+    sa.Boolean(), "EXISTS {}", "EXISTS (SELECT FROM {} AS found OFFSET 0)"
+)
+"""Whether rows are found; by an index, where PostgreSQL would first hash all rows of a table."""
+_is_among: Callable[..., sa.ColumnElement[bool]] = function(
+    sa.Boolean(), "{} IN (SELECT value FROM json_each({}))", "{} = ANY({})"
+)
+_each: Callable[[Expression], FunctionElement[Any]] = function(
+    sa.String(), "json_each({})", "json_array_elements_text({})"
+)
+
+
+class _Json(sa.TypeDecorator[list[object]]):
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: list[object] | None, _: sa.Dialect) -> str:
+        return json.dumps(value)
+
+
+# As one parameter: an engine takes only so many.
+NUMBERS, TEXTS = (
+    sa.ARRAY(kind).with_variant(_Json(), SQLITE) for kind in (sa.BigInteger, sa.String)
+)
+
+
 def among(column: Expression, values: Iterable[object]) -> sa.ColumnElement[bool]:
     """Whether a column has one of many values."""
-    # As one parameter: an engine takes only so many.
-    kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.String
-    return _Among(column, sa.bindparam(None, list(values), _Many(kind), unique=True))
+    return _is_among(column, sa.bindparam(None, list(values), _many(column), unique=True))
 
 
 def among_given(column: Expression, name: str) -> sa.ColumnElement[bool]:
-    """Whether a column of text has one of the values that are the parameter ``name``, a list."""
-    return _Among(column, sa.bindparam(name, type_=_Many(sa.String)))
+    """Whether a column has one of the values that are the parameter ``name``, a list."""
+    return _is_among(column, sa.bindparam(name, type_=_many(column)))
+
+
+def _many(column: Expression) -> TypeEngine[Any]:
+    return NUMBERS if isinstance(column.type, sa.Integer) else TEXTS
 
 
 def each_of(listed: Expression) -> sa.TableValuedAlias:
     """The members of a list of texts as rows, ``value``; no rows where there is no list."""
-    return _Each(listed).table_valued(column("value", sa.String))
+    return _each(listed).table_valued(sa.column("value", sa.String))
 
 
 def like(text: Expression, value: str) -> sa.ColumnElement[bool]:
     """Whether a text is ``value``, of which ``*`` is any characters; capitals do not count."""
     if "*" not in value:
-        return lower(text) == lower(_literal(value))
+        return lower(text) == lower(value)
     for special in ("\\", "%", "_"):
         value = value.replace(special, "\\" + special)
-    pattern = lower(_literal(value.replace("*", "%")))
-    return lower(text).like(pattern, escape="\\")
-
-
-def lower(text: Expression) -> sa.ColumnElement[str]:
-    """A text without capitals of ASCII."""
-    return _Lower(text)
-
-
-def position(text: Expression, part: str) -> sa.ColumnElement[int]:
-    """Where in a text a part begins, from 1; 0 if it is not there."""
-    return _Position(text, _literal(part))
-
-
-def size(text: Expression) -> sa.ColumnElement[int]:
-    """How many bytes a text has."""
-    return _Size(text)
-
-
-def _literal(value: str) -> sa.ColumnElement[str]:
-    return sa.bindparam(None, value, sa.String, unique=True)
-
-
-class _Many(sa.TypeDecorator[list[object]]):
-    """Many values as one parameter."""
-
-    impl = sa.String
-    cache_ok = True
-
-    def __init__(self, kind: type[sa.Integer] | type[sa.String]) -> None:
-        self.kind = kind
-        super().__init__()
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
-        if dialect.name == SQLITE:
-            return dialect.type_descriptor(sa.String())
-        return dialect.type_descriptor(
-            sa.ARRAY(sa.BigInteger if self.kind is sa.Integer else sa.String)
-        )
-
-    def process_bind_param(self, value: list[object] | None, dialect: sa.Dialect) -> object:
-        return json.dumps(value) if dialect.name == SQLITE else value
-
-
-class Test(FunctionElement[bool]):
-    """What is true or false in itself."""
-
-    inherit_cache = True
-    type = sa.Boolean()
-
-    def self_group(self, against: object = None) -> Any:  # noqa: ARG002 - as the base has it
-        """As it is: compared with 1, as SQLAlchemy would on SQLite, no index would be used."""
-        return self
-
-
-class _Among(Test):
-    inherit_cache = True
-
-
-class _Each(FunctionElement[object]):
-    inherit_cache = True
-
-
-class _Lower(FunctionElement[str]):
-    inherit_cache = True
-    type = sa.String()
-
-
-class _Position(FunctionElement[int]):
-    inherit_cache = True
-    type = sa.Integer()
-
-
-class _Size(FunctionElement[int]):
-    inherit_cache = True
-    type = sa.Integer()
-
-
-TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
-    _Among: ("{} IN (SELECT value FROM json_each({}))", "{} = ANY({})"),
-    _Each: ("json_each({})", "json_array_elements_text({})"),
-    _Lower: ("lower({})", 'lower({} COLLATE "C")'),
-    _Position: ("instr({}, {})", "strpos({}, {})"),
-    _Size: ("length(CAST({} AS BLOB))", "octet_length({})"),
-}
-"""How SQLite says it, and PostgreSQL."""
-
-
-def _say(template: str) -> Any:
-    def said(element: FunctionElement[object], compiler: SQLCompiler, **options: object) -> str:
-        return template.format(*(compiler.process(part, **options) for part in element.clauses))
-
-    return said
-
-
-for _element, (_lite, _postgres) in TEMPLATES.items():
-    compiles(_element, SQLITE)(_say(_lite))
-    compiles(_element, POSTGRESQL)(_say(_postgres))
+    return lower(text).like(lower(value.replace("*", "%")), escape="\\")

@@ -62,13 +62,8 @@ def join(values: Iterable[str | None]) -> str:
 def terms_of(
     text: str, *, values: Iterable[str | None] = (), card: str | None = None, named: bool = False
 ) -> str:
-    """All terms of an item, in any order, a line each.
-
-    Args:
-        text: What `join` made.
-        values: What is found only whole.
-        card: Prose.
-        named: Whether it is here or at a remote.
+    """All terms of an item, in any order, a line each: of the ``text`` that `join` made, of
+    ``values`` that are found only whole, of the ``card``; and whether it is ``named`` here.
     """
     lines = text.split("\n")
     words = text.split() + (fold(" ".join(card.split())).split() if card else [])
@@ -81,12 +76,12 @@ def terms_of(
     return "\n".join(["\n".join(threes), *map("=".__add__, wholes - {""})])
 
 
-def word(text: str) -> Sequence[Sequence[str]]:
+def word(text: str) -> list[list[str]]:
     """The terms that a word of a search may be found by: as a part of the text, or whole."""
     return [*part(text), [whole(text)]]
 
 
-def part(text: str) -> Sequence[Sequence[str]]:
+def part(text: str) -> list[list[str]]:
     """Terms of a part of an item's text; none if it is too short for that."""
     threes = _threes(fold(text)[:MOST_CHARACTERS])
     # Every other one: found in half the time, and yet "tenten" is more than two times "ten".

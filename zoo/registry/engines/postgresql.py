@@ -118,7 +118,8 @@ def _configure(session: Session[object], _record: object) -> None:
     session.adapters.register_dumper(str, Dumper)
     for kind in ("text", "varchar"):
         session.adapters.register_loader(kind, Loader)
-    session.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    # To compile a search takes longer than the search.
+    session.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'; SET jit = off")
     session.commit()
 
 
