@@ -11,6 +11,7 @@ from pathlib import Path
 
 __all__ = [
     "acting_as",
+    "asked_workers",
     "author",
     "bound_xet_retries",
     "cache_bytes",
@@ -120,7 +121,12 @@ def most_workers(usual: int) -> int:
     ``ZOO_WORKERS``, else ``usual``.
     """
     count = _WORKERS.get()
-    return max(_number("ZOO_WORKERS", usual), 0) if count is None else count
+    return max(_number("ZOO_WORKERS", usual) if count is None else count, 0)
+
+
+def asked_workers() -> int | None:
+    """What `reading_by` says; None: nothing."""
+    return _WORKERS.get()
 
 
 @contextmanager

@@ -2161,7 +2161,8 @@ class Zoo:
         with config.reading_by(workers):
             if launch is not None:
                 words = ("finetune", base, "--save", save, *_words(**how))
-                read = () if workers is None else ("--workers", workers)
+                count = config.asked_workers()
+                read = () if count is None else ("--workers", count)
                 return self._launch((*words, *read), launch, how.get("log", ()), recipe)
             self._begin(base, recipe.data)
             from zoo.finetune.run import finetune

@@ -105,6 +105,7 @@ def _lfs(seed: int) -> Step:
 MODEL = f"/api/models/{REPO}"
 NAMED = {"name": "line", "organization": "ann"}
 CREATE = _send("/api/repos/create", "POST", NAMED)
+COPY = _send(f"{MODEL}/duplicate", "POST", {"repository": "ann/copy"})
 MOVE = _send("/api/repos/move", "POST", {"fromRepo": REPO, "toRepo": "ann/other"})
 DELETE = _send("/api/repos/delete", "DELETE", {"name": "other", "organization": "ann"})
 STORIES: dict[str, Sequence[Step]] = {
@@ -116,11 +117,12 @@ STORIES: dict[str, Sequence[Step]] = {
     ),
     "weights": (CREATE, _lfs(0), _lfs(1)),
     "repositories": (
-        CREATE, _commit("one"), _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, DELETE,
+        CREATE, _commit("one"), _send(f"{MODEL}/branch/side", "POST", {}), COPY,
+        _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, DELETE,
     ),
 }  # fmt: skip
 """What is asked for, one after the other."""
-IN_PARTS = (MOVE, DELETE)
+IN_PARTS = (COPY, MOVE, DELETE)
 """Steps that may be done in part, name by name, and are completed when they are asked for again."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,7 +80,10 @@ def accounts_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
     def open_file(path: Path) -> Engine:
         if not path.exists():
-            shutil.copy(made, path)
+            copy = Path(shutil.copy(made, path.with_name(f"{uuid.uuid4().hex}.db")))
+            with suppress(FileExistsError):  # as of two that open it at the same time
+                path.hardlink_to(copy)
+            copy.unlink()
         return really(path)
 
     with pytest.MonkeyPatch.context() as patch:

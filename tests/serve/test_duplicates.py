@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, DiskFull
 from zoo.serve.hub import repos
+from zoo.serve.hub.adoption import adopt_what_is_left
 
 API = "/api/models/dup/one/duplicate"
 
@@ -140,6 +141,16 @@ def test_all_of_it_or_nothing(api: HfApi, served: Served, monkeypatch: pytest.Mo
     assert api.duplicate_repo("kit/empty", "kit/empty2").repo_id == "kit/empty2"
 
 
+def cut_off(api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch, repo: str) -> None:
+    """A copy that was not finished, and of which nothing could be deleted."""
+    workspace = served.server.hub.workspace
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "protect", lambda *_, **options: 1 / 0)
+        patch.setattr(workspace, "delete", lambda *_, **options: 1 / 0)
+        body = f'{{"repository": "{repo}"}}'.encode()
+        assert served.ask(API, "POST", token=str(api.token), body=body).status == 500
+
+
 def test_what_was_cut_off_is_made_anew(
     api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,16 +176,53 @@ def test_what_was_cut_off_is_made_anew(
         api.duplicate_repo("dup/one", "kit/part")
 
 
-def test_a_part_with_which_somebody_has_gone_on_stays(
+def test_a_part_is_no_repository_to_copy_or_move(
+    api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(api, served, monkeypatch, "kit/some")
+    move = b'{"fromRepo": "kit/some", "toRepo": "kit/all"}'
+    assert served.ask("/api/repos/move", "POST", token=str(api.token), body=move).status == 409
+    copy = b'{"repository": "kit/copy"}'
+    path = "/api/models/kit/some/duplicate"
+    assert served.ask(path, "POST", token=str(api.token), body=copy).status == 409
+    adopt_what_is_left(served.server.hub)  # as when the server is started again
+    api.duplicate_repo("dup/one", "kit/some")
+    body = b'{"fromRepo": "kit/some", "toRepo": "kit/all"}'
+    assert served.ask("/api/repos/move", "POST", token=str(api.token), body=body).status == 200
+
+
+def test_a_name_that_was_made_beside_stays_where_a_copy_fails(
     api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = served.server.hub.workspace
+    there = workspace.store.read_ref(Reference.parse("dup/one"))
+    assert there
+    protect, mine = workspace.protect, Reference.parse("kit/beside:mine")
+
+    def stopped(ref: Reference, **options: Any) -> Any:
+        if ref.namespace == "kit" and ref != mine and options["on"]:
+            workspace.move(mine, there.manifest, "tag")  # on the command line
+            raise Conflict("a prune is under way")
+        return protect(ref, **options)
+
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "protect", lambda *_, **options: 1 / 0)
-        patch.setattr(workspace, "delete", lambda *_, **options: 1 / 0)
-        body = b'{"repository": "kit/used"}'
-        assert served.ask(API, "POST", token=str(api.token), body=body).status == 500
-    api.upload_file(path_or_fileobj=b"mine", path_in_repo="README.md", repo_id="kit/used")
+        patch.setattr(workspace, "protect", stopped)
+        body = b'{"repository": "kit/beside"}'
+        assert served.ask(API, "POST", token=str(api.token), body=body).code == "Busy"
+    names = [version.ref for version in served.server.hub.history.all_versions("kit/beside")]
+    assert names == [mine]
+
+
+def test_a_part_with_which_somebody_has_gone_on_stays(
+    api: HfApi, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its files are as they were by now."""
+    cut_off(api, served, monkeypatch, "kit/used")
+    before = api.model_info("kit/used").sha
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="mine.txt", repo_id="kit/used")
+    api.delete_file("mine.txt", "kit/used")
+    assert served.server.hub.history.versions("kit/used")
+    assert api.model_info("kit/used").sha != before
     with pytest.raises(HfHubHTTPError, match="409"):
         api.duplicate_repo("dup/one", "kit/used")
 

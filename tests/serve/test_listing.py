@@ -46,10 +46,9 @@ def test_a_list_is_sorted(api: HfApi, sort: Any, order: str) -> None:
 def test_when_a_repository_began_is_when_its_first_commit_was_made(
     api: HfApi, served: Served
 ) -> None:
-    told = {each.id[-1]: each.created_at for each in api.list_models(author="order")}
     for name in "abc":
         first = api.list_repo_commits(f"order/{name}")[-1]
-        assert api.model_info(f"order/{name}").created_at == first.created_at == told[name]
+        assert api.model_info(f"order/{name}").created_at == first.created_at
     workspace, began = served.server.hub.workspace, served.server.hub.history.began
     branch = Reference.parse("order/b:two")
     workspace.delete(branch)

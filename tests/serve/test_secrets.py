@@ -18,7 +18,7 @@ from zoo.workspace import Workspace
 
 def test_the_watch_finds_what_is_planted(tmp_path: Path, watch: Leaks) -> None:
     """In a file, in a log, and in an answer."""
-    token, code = str(new_secret()), "c" * 43
+    token, code = str(new_secret()), "k" * 43
     watch.keep(code)
     planted = tmp_path / "planted"
     planted.write_text(f"x{token}x")

@@ -20,13 +20,16 @@ from fakes.sampled import every
 from fakes.served import Served
 from fakes.signed import sign_in
 from huggingface_hub import HfApi, WebhookPayload
+from sqlalchemy import update
 
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidOption, InvalidReference, Unavailable, UnknownName
+from zoo.registry.engine import writing
 from zoo.serve.hub import webhooks as module
 from zoo.serve.hub.webhooks import Deliveries
 from zoo.serve.watch import outgoing
 from zoo.serve.watch.outgoing import post
+from zoo.serve.who import schema
 from zoo.serve.who.webhooks import MOST_FAILURES, Webhook
 
 
@@ -167,6 +170,31 @@ def test_one_that_cannot_be_told_keeps_no_other_from_it(
 def test_what_can_be_no_name_of_a_machine(host: str) -> None:
     with pytest.raises(Unavailable, match="leads to no address"):
         post(f"https://{host}/", b"{}", {}, private=False)
+
+
+def test_what_is_mended_while_it_fails_is_told(
+    served: Served, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last try that may fail is under way as its owner enables it."""
+    hooks = served.accounts.webhooks
+    hook = hooks.add(receiver.url, "ann/late", private=True)
+    HfApi(endpoint=served.url, token=served.token("ann", "write")).create_repo("ann/late")
+    receiver.statuses += [500]
+    deliveries = Deliveries(served.server.hub, served.url, Event())
+
+    def sends(*args: Any, **options: Any) -> int:
+        if not receiver.got:
+            hooks.switch(hook.id, on=True)
+            hooks.change(hook.id, url=None, path=None)
+        return post(*args, **options)
+
+    monkeypatch.setattr(module, "post", sends)
+    with writing(hooks._engine) as connection:
+        connection.execute(update(schema.webhook).values(failures=MOST_FAILURES - 1))
+    for _ in range(3):
+        wait(deliveries.look())
+    assert len(receiver.got) == 2
+    hooks.remove(hook.id)
 
 
 def test_a_failure_is_waited_for(served: Served, receiver: Receiver) -> None:

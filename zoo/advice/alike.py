@@ -83,8 +83,11 @@ def alike(pictures: Tensor, near: Near, task: Task) -> list[Alike]:
     matches = []
     for chunk in torch.split(pairs, CHUNK):
         left = _unexplained(pictures, chunk)
-        same = (left <= _limits(pictures, chunk)) & _same_colors(pictures, chunk)
-        matches += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
+        close = left <= LOOSEST
+        chunk, left = chunk[close], left[close]
+        if len(chunk):
+            same = (left <= _limits(pictures, chunk)) & _same_colors(pictures, chunk)
+            matches += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
     return matches
 
 

@@ -139,10 +139,13 @@ def _before(work: Work) -> list[Prior]:
 
 def _takes_part(work: Work, network: SearchResult) -> bool:
     """Whether a network is ranked by itself, and does not know the labels by heart."""
-    if network.name in work.asked.same_run or _standing_for(work, network.name):
+    if network.name in work.asked.same_run or network.name in work.asked.same_backbone:
         return False
     digest = network.manifest if network.pulled else None
-    return not (digest and seen(work.workspace, digest, work.judges.dataset, work.runs))
+    try:
+        return not (digest and seen(work.workspace, digest, work.judges.dataset, work.runs))
+    except ZooError:  # it is told when it is its turn
+        return False
 
 
 def _by_prior(

@@ -200,6 +200,10 @@ def _row(number: int, cells: Cells, columns: Columns, root: Path | None, seen: s
         label = read(cells, columns.labels)
     except ValueError as error:
         problem = str(error)
+        # A class may be called None, where its images lie in a folder that is called so.
+        folder, labels = PurePosixPath(key).parent.name, [cells[name] for name in columns.labels]
+        if columns.task == "classification" and labels == [folder]:
+            label, problem = folder, ""
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
@@ -221,9 +225,7 @@ def _class(cells: Cells, columns: Sequence[str]) -> Label:
             raise ValueError(f"has 1 in {len(present)} of its columns: it needs one class")
         return str(present[0])
     value = (cells[columns[0]] or "").strip()
-    # A folder may be called None, and be a class: of its images a table says so.
-    folders = (PurePosixPath(cell or "").parts[:-1] for cell in cells.values())
-    if value.lower() in MISSING and not any(value in parts for parts in folders):
+    if value.lower() in MISSING:
         raise ValueError("has no label")
     return value
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from itertools import islice
 from typing import TypeVar
 
@@ -21,15 +20,10 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same ``items``, in order, of which a thread makes the next ones. It ends with whoever
     stops asking.
     """
-    here = copy_context()  # say, of `config.reading_by`: a thread begins without it
-
-    def more() -> list[T]:
-        return list(islice(items, 1))
-
     with ThreadPoolExecutor(1, "ahead") as thread:
-        coming = deque(thread.submit(here.run, more) for _ in range(READY))
+        coming = deque(thread.submit(list, islice(items, 1)) for _ in range(READY))
         while chunk := coming.popleft().result():
-            coming.append(thread.submit(here.run, more))
+            coming.append(thread.submit(list, islice(items, 1)))
             yield from chunk
 
 

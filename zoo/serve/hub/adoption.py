@@ -61,6 +61,8 @@ def adopt_what_is_left(hub: Hub) -> None:
                 continue
             if not hub.workspace.registry.unknown([entry.manifest]):  # it is a checkpoint
                 continue
+            if hub.accounts.repos.begun(ref.path):  # a copy that was cut off is made anew as it was
+                continue
             sent = _arrival(store.history(ref))
             if not _is_since(sent, since):
                 continue

@@ -20,7 +20,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.hub.quota import check_fits
-from zoo.serve.hub.repos import check_new_name, check_room, repo_path
+from zoo.serve.hub.repos import check_new_name, check_room, check_whole, repo_path
 from zoo.serve.keep.history import DUPLICATE, Version
 from zoo.serve.who.may import Level
 from zoo.serve.who.rules import is_wider
@@ -53,6 +53,7 @@ def duplicate(ask: Ask) -> Answer:
     with ask.hub.changing():
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
+        check_whole(ask, ask.repo)
         if ask.hub.exists(new) and not _is_part(ask.hub, new):
             raise Refused("Conflict", f"there is a repository {new} already", data=repo_fields)
         check_new_name(ask, new)
@@ -81,13 +82,16 @@ def _set_level(ask: Ask, new: str, wanted: Level | None) -> None:
 
 
 def _is_part(hub: Hub, repo: str) -> bool:
-    """Whether a repository is what a duplicate has left that was cut off, and nothing since."""
-    for version in hub.history.all_versions(repo):
-        log = reversed(hub.workspace.store.history(version.ref))
-        first = [*takewhile(lambda entry: not entry.deleted, log)][-1]
-        if first.why != DUPLICATE or first.manifest != version.entry.manifest:
-            return False
-    return hub.accounts.repos.begun(repo)
+    """Whether a repository is what a duplicate has left that was cut off, and nothing else."""
+    begun = hub.accounts.repos.begun(repo)
+    return begun and all(_is_copy(hub, each) for each in hub.history.all_versions(repo))
+
+
+def _is_copy(hub: Hub, version: Version) -> bool:
+    """Whether a name has never been anything but what a duplicate made of it."""
+    log = reversed(hub.workspace.store.history(version.ref))
+    entries = [*takewhile(lambda entry: not entry.deleted, log)]
+    return entries[-1].why == DUPLICATE and len({entry.manifest for entry in entries}) == 1
 
 
 def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
@@ -102,7 +106,7 @@ def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
     except BaseException:
         with suppress(ZooError):  # then it is noted still
             _clear(hub, new)
-            hub.accounts.repos.remove(new)
+            hub.accounts.repos.end(new)
         raise
     hub.accounts.repos.add(new, hub.history.emptied(new))
     for version in copies:
@@ -113,10 +117,12 @@ def _make(ask: Ask, new: str, versions: Sequence[Version]) -> None:
 
 
 def _clear(hub: Hub, repo: str) -> None:
+    """Delete the names that a duplicate has made, and none that somebody has made beside them."""
     for version in hub.history.all_versions(repo):
-        if version.entry.protected:
-            hub.workspace.protect(version.ref, on=False)
-        hub.workspace.delete(version.ref)
+        if _is_copy(hub, version):
+            if version.entry.protected:
+                hub.workspace.protect(version.ref, on=False)
+            hub.workspace.delete(version.ref)
 
 
 def _copy(hub: Hub, repo: str, version: Version) -> Version:

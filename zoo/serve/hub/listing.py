@@ -31,16 +31,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("zoo.serve")
 MOST = 1_000_000
 PAGE = 1000
-SHORT = (
-    "createdAt",
-    "downloads",
-    "lastModified",
-    "library_name",
-    "likes",
-    "pipeline_tag",
-    "private",
-    "tags",
-)
+SHORT = ("downloads", "lastModified", "library_name", "likes", "pipeline_tag", "private", "tags")
 SHOWS = {"expand", "expand[]", "full", "cardData", "config", "securityStatus", "blobs"}
 ORDERS = {"limit", "sort", "direction", "cursor"}
 FILTERS = {"search", "author", "filter", "pipeline_tag", "num_parameters", "gated"}

@@ -27,6 +27,7 @@ __all__ = [
     "check_made",
     "check_new_name",
     "check_room",
+    "check_whole",
     "create",
     "delete",
     "move",
@@ -130,6 +131,7 @@ def _move(ask: Ask, old: str, new: str) -> None:
         check_movable_to(workspace.store, old, new)
     except Conflict:
         raise Refused("Conflict", f"{new} was another one: choose another name") from None
+    check_whole(ask, old)
     check_fits(ask, ask.hub.room.of_repo(old), new)
     check_room(ask)
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
@@ -197,6 +199,17 @@ def check_room(ask: Ask) -> None:
     """
     if shutil.disk_usage(root := ask.hub.workspace.root).free < LEFT_BYTES:
         raise DiskFull(root)
+
+
+def check_whole(ask: Ask, repo: str) -> None:
+    """See that a repository is not a part of another one's copy.
+
+    Raises:
+        Refused: It is.
+    """
+    if ask.hub.accounts.repos.begun(repo):
+        text = f"{repo} is a copy that was cut off: have it copied once more, or delete it"
+        raise Refused("Conflict", text)
 
 
 def check_made(ask: Ask, path: str) -> None:

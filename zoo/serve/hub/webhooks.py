@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from threading import Event
 
 import msgspec
@@ -54,7 +55,7 @@ class Deliveries:
 
     def __init__(self, hub: Hub, url: str, ended: Event) -> None:
         self._hub, self._url, self._ended = hub, url, ended
-        self._next: dict[tuple[str, int], float] = {}
+        self._next: dict[tuple[str, str, int], float] = {}
         self._told: dict[str, float] = {}
         self._busy: dict[str, Future[None]] = {}
         self._threads = ThreadPoolExecutor(THREADS, "webhooks")
@@ -78,8 +79,8 @@ class Deliveries:
         self._busy = {name: turn for name, turn in self._busy.items() if not turn.done()}
         due: dict[str, list[Webhook]] = {}
         for hook in self._hub.accounts.webhooks.all():
-            # By its failures: one that was changed or enabled has none, and is not waited for.
-            pause = self._next.get((hook.id, hook.failures), 0.0)
+            # By address and failures: one that was changed or enabled is not waited for.
+            pause = self._next.get((hook.id, hook.url, hook.failures), 0.0)
             if not (hook.ended or hook.disabled) and time.monotonic() >= pause:
                 # Those for all are the admins' own.
                 due.setdefault(hook.path.partition("/")[0] or f"/{hook.id}", []).append(hook)
@@ -101,7 +102,7 @@ class Deliveries:
                     left.append((hook, rows))
             except Exception:  # the others are told all the same
                 LOG.exception("webhook %s is not told", hook.id)
-                self._next[hook.id, hook.failures] = time.monotonic() + LONGEST_PAUSE
+                self._next[hook.id, hook.url, hook.failures] = time.monotonic() + LONGEST_PAUSE
 
     def _tell(self, hook: Webhook) -> Iterator[Row]:
         """Tell one of them of a row, each time that it is asked for the next."""
@@ -114,8 +115,8 @@ class Deliveries:
                     hooks.note(hook, row.number, after=after, status=status, failures=failures + 1)
                     self._wait(hook, status, failures + 1)
                     return
-                failures = 0
-                hooks.note(hook, row.number, after=row.number, status=status, failures=failures)
+                hooks.note(hook, row.number, after=row.number, status=status, failures=0)
+                hook, failures = replace(hook, failures=0), 0
                 yield row
             after = row.number
         if rows:
@@ -123,7 +124,7 @@ class Deliveries:
 
     def _wait(self, hook: Webhook, status: str, failures: int) -> None:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-        self._next[hook.id, failures] = time.monotonic() + pause
+        self._next[hook.id, hook.url, failures] = time.monotonic() + pause
         LOG.warning("webhook %s: %s; %s failures", hook.id, status, failures)
 
     def _sent(self, hook: Webhook, row: Row) -> str:

@@ -103,7 +103,9 @@ class Downloads:
 def _renamed(connection: Connection, counts: Counter[str]) -> Counter[str]:
     """Counts by the names that repositories have now: some were moved since they were counted."""
     moved = select(REPOS.c.path, REPOS.c.moved).where(REPOS.c.moved.is_not(None))
-    names = {old: new for old, new in connection.execute(moved) if old in counts}
+    # Locked, where rows can be: a move that came now would leave these counts behind.
+    there = connection.execute(moved.where(REPOS.c.path.in_(counts)).with_for_update(read=True))
+    names = {row.path: row.moved for row in there}
     found: Counter[str] = Counter()
     for repo, count in counts.items():
         found[names.get(repo, repo)] += count

@@ -48,6 +48,12 @@ class Repos:
         with writing(self._engine) as connection:
             _put(connection, path, created=BEGUN)
 
+    def end(self, path: str) -> None:
+        """Take back that one was begun."""
+        begun = (TABLE.c.path == path) & (TABLE.c.made == BEGUN)
+        with writing(self._engine) as connection:
+            connection.execute(delete(TABLE).where(begun))
+
     def add(self, path: str, emptied: str = "") -> None:
         """Make one, after that of its name was ``emptied``, by whichever clock."""
         with writing(self._engine) as connection:

@@ -162,15 +162,17 @@ class Webhooks:
         return by_hook
 
     def note(self, hook: Webhook, row: int, *, after: int, status: str, failures: int) -> None:
-        """Note what came of a try to tell it of a ``row``, and up to which it was told."""
+        """Note what came of a try to tell it of a ``row``, and up to which it was told; nothing
+        if it was changed, enabled or removed meanwhile.
+        """
         at, text = utc_text(datetime.now(UTC)), status[:LONGEST]
         values = {"after": after, "failures": failures, "tried": at, "status": text}
         own = TRIES.c.webhook == hook.id
+        as_read = (TABLE.c.id == hook.id) & (TABLE.c.url == hook.url)
+        as_read &= TABLE.c.failures == hook.failures
         with writing(self._engine) as connection:
-            if not connection.execute(
-                update(TABLE).where(TABLE.c.id == hook.id).values(values)
-            ).rowcount:
-                return  # it was removed meanwhile
+            if not connection.execute(update(TABLE).where(as_read).values(values)).rowcount:
+                return
             number = (connection.scalar(select(func.max(TRIES.c.number)).where(own)) or 0) + 1
             tried = {"webhook": hook.id, "number": number, "row": row, "at": at, "status": text}
             connection.execute(insert(TRIES), tried)
