@@ -77,34 +77,34 @@ def run(folder: Path, store: str, served: Served, each: int, steps: int) -> None
     base = timm.create_model(NET, num_classes=10)
     upload(served, folder, "base", base)
     wait_for_checkpoints(served, ["base"])
-    first, shares = kept(store), dict[str, list[float]]()
+    first = kept(store)
     digests: dict[str, str] = {}
-    totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    sizes, sent_of = (defaultdict[str, float](float) for _ in range(2))
+    print("| changed | files: MB | sent | kept |\n| --- | --- | --- | --- |")
     for kind in KINDS:
+        before = kept(store)
         for number in range(each):
-            name, before = f"{kind.replace(' ', '-')}-{number}", kept(store)
+            name = f"{kind.replace(' ', '-')}-{number}"
             net = trained(base, kind, number, steps)
             size, bytes_sent, digests[name] = upload(served, folder, name, net)
-            row = (size, bytes_sent, kept(store) - before)
-            totals[kind] = [a + b for a, b in zip(totals[kind], row, strict=True)]
-        size, *rest = totals[kind]
-        shares[kind] = [value / size for value in rest]
+            sizes[kind] += size
+            sent_of[kind] += bytes_sent
+        wait_for_checkpoints(served, digests)
+        size, held = sizes[kind], kept(store) - before
         print(
-            f"| {kind} | {size:.1f} | {shares[kind][0]:.3f} | {shares[kind][1]:.3f} |", flush=True
+            f"| {kind} | {size:.1f} | {sent_of[kind] / size:.3f} | {held / size:.3f} |", flush=True
         )
-    wait_for_checkpoints(served, digests)
-    size, all_sent = (sum(row[at] for row in totals.values()) for at in (0, 1))
+    size, all_sent = sum(sizes.values()), sum(sent_of.values())
     before = kept(store) - first
     command = [sys.executable, "-m", "zoo_cli", "--home", str(folder / "mine")]
     env = {name: value for name, value in os.environ.items() if name != "ZOO_DB"}  # noqa: TID251
     subprocess.run([*command, "init"], env=env, check=True, capture_output=True)
     began = time.monotonic()
-    subprocess.run([*command, "repack", store, "--yes"], env=env, check=True)
+    subprocess.run([*command, "repack", store, "--yes"], env=env, check=True, capture_output=True)
     took, after = time.monotonic() - began, kept(store) - first
-    print(
-        f"| all | {size:.1f} | {all_sent / size:.3f} | {before / size:.3f} | {after / size:.3f} |"
-    )
-    print(f"\nrepack: {took:.0f} s; {compared(served, folder, digests)} files are what was sent")
+    print(f"| all | {size:.1f} | {all_sent / size:.3f} | {before / size:.3f} |")
+    print(f"\nkept after zoo repack, which took {took:.0f} s: {after / size:.3f}")
+    print(f"{compared(served, folder, digests)} files are what was sent")
 
 
 def digits() -> tuple[Tensor, Tensor]:
