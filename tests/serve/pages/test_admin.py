@@ -305,7 +305,8 @@ def test_webhooks_and_their_tries(
     assert (made.path, made.private) == ("", True)
     monkeypatch.setattr(who_hooks, "KEPT", 2)
     for row in (7, 8, 4):
-        hooks.note(made, row, after=3, status="it does not answer", failures=2)
+        (as_read,) = hooks.all()
+        hooks.note(as_read, row, after=3, status="it does not answer", failures=2)
     (row,) = admin.get("/-/webhooks.json").json["hooks"]
     assert (row["status"], row["failures"], row["after"], row["ended"]) == (
         "it does not answer", 2, 3, False,
