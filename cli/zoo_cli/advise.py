@@ -329,7 +329,7 @@ def _print_tried(plan: AdvicePlan) -> None:
         for each in plan.tried
     ]
     table(
-        ("TRIED", f"{plan.measure.upper()} HELD OUT", "IMAGES", "EPOCHS", "SECONDS", "MB"),
+        ("TRIED", f"{plan.measure.upper()} HELD OUT", "IMAGES", "BEST EPOCH", "SECONDS", "MB"),
         rows,
         least_first=("MB", "SECONDS"),
     )
