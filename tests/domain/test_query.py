@@ -128,6 +128,9 @@ def test_keywords_are_fields_too() -> None:
         Query(color="red")
     with pytest.raises(InvalidOption):
         Query(params=float("nan"))
+    with pytest.raises(InvalidOption) as raised:
+        Query(params="<6M")
+    assert str(raised.value.hint).endswith("the text: search('params<6M')")
     with pytest.raises(InvalidOption):
         Query(limit=-1)
 

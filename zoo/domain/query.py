@@ -329,6 +329,9 @@ def _asked(key: str, value: Value) -> Filter:
     if field.kind is Kind.NUMBER and isinstance(value, float) and not math.isfinite(value):
         raise _wrong(field, str(value))
     if isinstance(value, str) and field.kind is not Kind.TEXT:
+        if value.startswith(("<", ">", "=")):
+            hint = f"a keyword is a value; more goes into the text: search({f'{key}{value}'!r})"
+            raise InvalidOption(str(_wrong(field, value)), hint=hint)
         value = _value(field, value)
     return Filter(name, operator or ("=" if field.kind is not Kind.TEXT else ":"), value)
 
