@@ -180,7 +180,7 @@ def test_a_search_takes_no_longer_the_more_checkpoints_there_are(
             ("orchard17", None),
             ("accuracy=0.015", None),
             ("accuracy>2", "-accuracy"),
-            ("num_classes=5 orchard17", "params"),
+            ("num_classes=5 orchard150", "params"),
             ("parent:timm/lite0.in1k", None),
             ("updated>2025-02 orchard", None),
         )
