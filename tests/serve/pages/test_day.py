@@ -56,6 +56,7 @@ def sign_in(page: Page, token: str) -> None:
     page.get_by_role("link", name="Sign in").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/sign-in*")
+    page.locator("input:focus").wait_for()  # on a busy machine it has the focus a moment later
     page.keyboard.type(token)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Sign out").wait_for()
