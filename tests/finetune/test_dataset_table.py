@@ -56,6 +56,10 @@ def test_a_class_may_be_called_as_what_is_missing(shapes: Path) -> None:
     rows: Rows = [(path, path.split("/")[0]) for path in paths(shapes)]
     dataset = open_dataset(written(shapes, "path,label", rows))
     assert dataset.classes == ("2", "None", "Squares")
+    first = next(row for row in rows if row[1] == "None")
+    odd = [(*row, "odd" if row == first else "train") for row in rows]
+    (problem,) = problems(written(shapes, "path,label,split", odd))
+    assert "has the split 'odd'" in problem
     rows[0] = (rows[0][0], "None")  # which is of another folder
     assert problems(written(shapes, "path,label", rows)) == (f"{rows[0][0]} has no label",)
 

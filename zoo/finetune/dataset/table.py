@@ -199,11 +199,12 @@ def _row(number: int, cells: Cells, columns: Columns, root: Path | None, seen: s
         read = _joined if columns.joined else READ[columns.task]
         label = read(cells, columns.labels)
     except ValueError as error:
-        problem = str(error)
         # A class may be called None, where its images lie in a folder that is called so.
         folder, labels = PurePosixPath(key).parent.name, [cells[name] for name in columns.labels]
         if columns.task == "classification" and labels == [folder]:
-            label, problem = folder, ""
+            label = folder
+        else:
+            problem = str(error)
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
