@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from zoo import config
 from zoo.domain.calls import checked
-from zoo.domain.digest import digits_of
+from zoo.domain.digest import Digest, digits_of
 from zoo.domain.file_names import check_folder
 from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo.domain.options import OpeningOptions, RecipeOptions, RunOptions
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from zoo.domain.benched import Benched
     from zoo.domain.calibration import Calibration, Step
     from zoo.domain.change import Change
-    from zoo.domain.digest import Digest
     from zoo.domain.hierarchy import Hierarchy
     from zoo.domain.history import RefEntry
     from zoo.domain.query import FieldFilters
@@ -2157,7 +2156,10 @@ class Zoo:
         """Fine-tune ``base`` after ``recipe``, say ``zoo.Recipe.read("flowers.toml")``; the rest is
         as for `finetune`.
         """
+        from zoo.finetune.preflight import check_batches
+
         how = self._check_run(recipe, base, save, how)
+        check_batches(None, workers)
         with config.reading_by(workers):
             if launch is not None:
                 words = ("finetune", base, "--save", save, *_words(**how))

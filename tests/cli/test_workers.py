@@ -13,7 +13,7 @@ from fakes.prepared import NET, Run
 
 import zoo
 from zoo import config
-from zoo.errors import Conflict
+from zoo.errors import Conflict, InvalidOption
 from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.batches import Batches
 
@@ -85,6 +85,8 @@ def test_processes_that_are_launched_have_it(
         raise Conflict("that is all")
 
     monkeypatch.setattr(zoo.Zoo, "_launch", launch)
+    with pytest.raises(InvalidOption, match="workers must be at least 0"):
+        zoo.open().finetune(NET, few, "team/a", workers=-1)
     with pytest.raises(Conflict):
         zoo.open().finetune(NET, few, "team/a", launch=2, workers=0)
     tune = (word for word in TUNE if word != "--quiet")

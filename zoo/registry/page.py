@@ -92,13 +92,13 @@ def matching(
     seen: VisibilityFilter | None = None,
 ) -> Select[object]:
     """Some columns of ``at_most`` so many that match, in any order."""
-    found = select(*columns).where(visible(seen), *conditions(query)).limit(at_most)
+    statement = select(*columns).where(visible(seen), *conditions(query)).limit(at_most)
     terms = wanted(query)
     if lists := [*([index.having(terms)] if terms else []), *drivers(query)]:
         sizes = [_count(connection, each.limit(at_most)) for each in lists]
         shortest = lists[sizes.index(min(sizes))].subquery()
-        found = found.select_from(shortest.join(ITEM, ITEM.c.id == shortest.c.id))
-    return found
+        statement = statement.select_from(shortest.join(ITEM, ITEM.c.id == shortest.c.id))
+    return statement
 
 
 def read(

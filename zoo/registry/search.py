@@ -139,8 +139,8 @@ class SearchResult(Result):
 
 
 def _called_as(kind: str, called: Expression, word: Expression) -> Select[Any]:
-    said: Expression = literal_column(f"'{kind}'").label("kind")
-    return select(called.label("called"), said).where(among_given(word, "said"))
+    label: Expression = literal_column(f"'{kind}'").label("kind")
+    return select(called.label("called"), label).where(among_given(word, "said"))
 
 
 NEWEST = (ITEM.c.created.desc().nulls_last(), ITEM.c.name, ITEM.c.ref_tag)
@@ -199,8 +199,8 @@ def _called(connection: Connection, words: Sequence[str]) -> tuple[list[str], li
     """The names, without their tags, that are a word or whose last part is one; and the
     architectures that are.
     """
-    said = {*words, *map(terms.fold, words)} - {""}
-    rows = connection.execute(NAMES, {"said": [*said]}).all() if said else []
+    folded = {*words, *map(terms.fold, words)} - {""}
+    rows = connection.execute(NAMES, {"said": [*folded]}).all() if folded else []
     names, architectures = (
         sorted(row.called for row in rows if row.kind == kind) for kind in ("name", "architecture")
     )
@@ -260,10 +260,10 @@ def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
 
 def _by_key(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[tuple[object, ...], list[str]]:
     """The last column of rows, by the columns before it."""
-    found: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    values: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for *key, value in rows:
-        found[tuple(key)].append(value)
-    return found
+        values[tuple(key)].append(value)
+    return values
 
 
 MEASURE, LISTING, THERE = schema.measure.c, schema.listing, schema.remote_ref.c

@@ -59,8 +59,8 @@ def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgr
     """An insert that can say what happens to rows that are there (``ON CONFLICT``)."""
     # Imported here: a search needs neither, and PostgreSQL's takes a tenth of the time of one.
     dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
-    made: sqlite.Insert | postgresql.Insert = dialect.Insert(table)
-    return made
+    statement: sqlite.Insert | postgresql.Insert = dialect.Insert(table)
+    return statement
 
 
 def put(
@@ -105,7 +105,7 @@ def insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Colum
 def function(kind: TypeEngine[Any], in_sqlite: str, in_postgresql: str) -> Callable[..., Any]:
     """A function of SQL as each engine says it, with ``{}`` for what it is given."""
 
-    class Said(FunctionElement[Any]):
+    class EngineFunction(FunctionElement[Any]):
         inherit_cache = True
         type = kind
 
@@ -114,12 +114,14 @@ def function(kind: TypeEngine[Any], in_sqlite: str, in_postgresql: str) -> Calla
             return self
 
     for dialect, template in ((SQLITE, in_sqlite), (POSTGRESQL, in_postgresql)):
-        compiles(Said, dialect)(partial(_say, template))
-    return Said
+        compiles(EngineFunction, dialect)(partial(_say, template))
+    return EngineFunction
 
 
-def _say(template: str, said: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
-    return template.format(*(compiler.process(part, **options) for part in said.clauses))
+def _say(
+    template: str, element: FunctionElement[Any], compiler: SQLCompiler, **options: Any
+) -> str:
+    return template.format(*(compiler.process(part, **options) for part in element.clauses))
 
 
 lower: Callable[[Expression | str], sa.ColumnElement[str]] = function(

@@ -65,10 +65,12 @@ class Downloads:
         today = datetime.now(UTC).date()
         try:
             with writing(self._engine) as connection:
-                found = _renamed(connection, new)
+                counts = _renamed(connection, new)
                 # Sorted: who settles at the same time takes rows in the same order, and waits.
-                names = sorted(found)
-                _add(connection, [{"repo": n, "day": str(today), "count": found[n]} for n in names])
+                names = sorted(counts)
+                _add(
+                    connection, [{"repo": n, "day": str(today), "count": counts[n]} for n in names]
+                )
                 if self._tidied != str(today):
                     _tidy(connection, str(today - timedelta(days=DAYS - 1)))
         except BaseException:
@@ -106,10 +108,10 @@ def _renamed(connection: Connection, counts: Counter[str]) -> Counter[str]:
     # Locked, where rows can be: a move that came now would leave these counts behind.
     there = connection.execute(moved.where(REPOS.c.path.in_(counts)).with_for_update(read=True))
     names = {row.path: row.moved for row in there}
-    found: Counter[str] = Counter()
+    by_name: Counter[str] = Counter()
     for repo, count in counts.items():
-        found[names.get(repo, repo)] += count
-    return found
+        by_name[names.get(repo, repo)] += count
+    return by_name
 
 
 def _add(connection: Connection, rows: list[dict[str, object]]) -> None:
