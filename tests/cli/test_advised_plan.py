@@ -190,7 +190,7 @@ def test_what_an_earlier_advice_has_made_keeps_its_name(asked: Asked) -> None:
     asked.small("tag", NET, "advised/data").done()
     said = asked.small("advise", asked.data, *ADVISE, "--budget", "0").done().out
     assert "--save advised/data-2" in said
-    assert re.search(r"HELD OUT +IMAGES +EPOCHS", said)
+    assert re.search(r"HELD OUT +IMAGES +BEST EPOCH", said)
 
 
 @pytest.mark.long
