@@ -84,6 +84,41 @@ for name, parameter in copy.named_parameters():
 dist.destroy_process_group()
 sys.stdout.write("equal")
 """
+LOWER = """
+import sys, timm, torch
+from torch import distributed as dist
+from zoo.finetune.ranks.sharded import shard, whole
+from zoo_timm.backbone import TimmBackbone
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model, share = timm.create_model(sys.argv[1]).eval(), float(sys.argv[2])
+size = TimmBackbone().preprocessing(model).input_size
+hierarchy = TimmBackbone().hierarchy(sys.argv[1], model)
+copies, sent = [shard(model, hierarchy, 0, lower=how) for how in (True, False)], []
+name = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
+gather = getattr(dist, name)
+def counted(output, *arguments, **options):
+    sent.append(output.nbytes)
+    return gather(output, *arguments, **options)
+setattr(dist, name, counted)
+images, outputs, grads, took = torch.randn(2, *size), [], [], []
+for copy in copies:
+    sent.clear()
+    for _ in range(2):  # added up in fp32
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs.append(copy(images + dist.get_rank()))
+        outputs[-1].float().square().sum().backward()
+    took.append(sum(sent))
+    assert {p.dtype for p in copy.parameters()} == {torch.float32}
+    grads.append({name: whole(p.grad) for name, p in copy.named_parameters()})
+assert torch.equal(outputs[0], outputs[2])
+for name, found in grads[0].items():
+    assert found.dtype == torch.float32
+    assert torch.equal(found, grads[1][name]), name
+assert took[0] < share * took[1], took
+dist.destroy_process_group()
+sys.stdout.write("equal\\n")
+"""
 OPTIONS: dict[str, Any] = {
     # The last batch of an epoch has two images, both one process's.
     "strategy": "partial", "freeze": "blocks.0", "epochs": 2, "batch_size": 5, "lr": 0.003,
@@ -176,6 +211,23 @@ def test_the_first_is_waited_for_while_it_measures(
 def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
     """CoaT's blocks have modules in common, EfficientViT's units some that hold nothing."""
     assert run(tmp_path, 1, architecture, text=COPY, settings=FSDP) == ["equal"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "share"),
+    [
+        ("test_vit", 0.6),
+        # Some of its modules hold factors beside their layers.
+        pytest.param("test_convnext", 0.8, marks=pytest.mark.long),
+        pytest.param("test_resnet", 0.6, marks=pytest.mark.long),
+    ],
+)
+def test_weights_are_gathered_in_bf16_where_that_changes_no_bit(
+    tmp_path: Path, architecture: str, share: float
+) -> None:
+    """Of fewer bytes, outputs and gradients are those of weights that are gathered whole."""
+    said = run(tmp_path, 2, architecture, str(share), text=LOWER, settings=FSDP)
+    assert said == ["equal", "equal"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.dataset import PARTS, Sample
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.depths import distinct, stage_taps
+from zoo.finetune.strategies.linear import fitting
 
 __all__ = ["SIDE", "Reading", "read"]
 
@@ -51,6 +52,7 @@ class Reading:
     pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
     sizes: Tensor  # width and height of each image, int64 (N, 2)
     pixels: Tensor  # a hash of those of each image, int64 (N, 3)
+    device: torch.device  # where large probes on the features are fitted
 
     def where(self, *parts: str) -> Tensor:
         """Indices of the images of these parts."""
@@ -104,6 +106,7 @@ def read(prepared: PreparedRun, batch_size: int) -> Reading:
         pictures=torch.cat(small),
         sizes=torch.cat(sizes),
         pixels=torch.cat(pixels),
+        device=fitting(prepared.device),
     )
 
 

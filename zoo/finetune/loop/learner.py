@@ -113,7 +113,7 @@ def make_learner(
 ) -> tuple[Learner, Loader]:
     """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
     hierarchy, recipe, ranks = prepared.hierarchy, prepared.recipe, prepared.ranks
-    model = ranks.shard(prepared.model, hierarchy, loaders.cut)
+    model = ranks.shard(prepared.model, hierarchy, loaders.cut, recipe.precision)
     loader = loaders.train if model is prepared.model else loaders.train.into(model)
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
     steps = phase.epochs * -(-len(loader) // recipe.accumulate)
