@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -61,12 +63,13 @@ def test_what_is_there_is_sent_while_the_rest_is_computed(
     """In one order, whatever order a network computes in; without a number that is waited for."""
     network, moving = [layers[at] for at in order], parameters(layers)
     images, sent, seen = torch.ones(2, 4), Sent(monkeypatch, [1] * 6), list[int]()
-    through(network, images).backward()  # of an earlier batch of the step
+    torch.autograd.backward(through(network, images))  # of an earlier batch of the step
     before = [each.grad.clone() for each in moving if each.grad is not None]
     # When the gradient of the layer that is used first is about to be there.
-    watching = network[0].weight.register_hook(lambda _: seen.append(len(sent.sizes)))
+    first: Any = network[0].weight
+    watching = first.register_hook(lambda _: seen.append(len(sent.sizes)))
     with Reads() as reads, Distributed(0, 2).summing(moving, early=early):
-        through(network, images).backward()
+        torch.autograd.backward(through(network, images))
     watching.remove()
     assert not reads.found
     assert seen == [2 if early and order == (0, 1, 2) else 0]
@@ -96,7 +99,7 @@ def test_sums_lie_in_memory_as_their_parameters_do(monkeypatch: pytest.MonkeyPat
     Sent(monkeypatch, [1])
     weight = nn.Parameter(torch.ones(4, 3, 2, 2).contiguous(memory_format=torch.channels_last))
     with Distributed(0, 2).summing([weight], early=True):
-        (weight * torch.arange(48).reshape(weight.shape)).sum().backward()
+        torch.autograd.backward((weight * torch.arange(48).reshape(weight.shape)).sum())
     assert weight.grad is not None
     assert weight.grad.stride() == weight.stride()
     assert torch.equal(weight.grad, torch.arange(1.0, 49).reshape(weight.shape))

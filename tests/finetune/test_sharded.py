@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from accelerate import PartialState
 from fakes.torchrun import FSDP, PROGRAM, run, weights
@@ -18,12 +19,14 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
+from zoo.finetune.ranks import sharded
 from zoo.finetune.ranks.ranks import join
 from zoo.finetune.ranks.sharded import Sharded, settings
 from zoo.finetune.setup.network import Network, make_network
 from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
+from zoo_timm.backbone import TimmBackbone
 
 CUT = """
 import json, os, signal, sys, zoo
@@ -214,13 +217,29 @@ def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "share"),
+    ("architecture", "rounded"),
     [
-        ("test_vit", 0.6),
-        # Some of its modules hold factors beside their layers.
-        pytest.param("test_convnext", 0.8, marks=pytest.mark.long),
-        pytest.param("test_resnet", 0.6, marks=pytest.mark.long),
+        ("test_vit", ["patch_embed", "blocks.3", "head"]),
+        ("test_resnet", ["layer4.0"]),
+        # Its blocks hold factors beside a convolution, and may use its weights themselves.
+        ("test_convnext", ["stages.2.blocks.0.mlp"]),
     ],
+)
+def test_which_weights_are_gathered_in_bf16(architecture: str, rounded: list[str]) -> None:
+    model = timm.create_model(architecture)
+    units = TimmBackbone().hierarchy(architecture, model)
+    parts = [part for group in sharded._groups(model, units, 0) for part in sharded._rounded(group)]
+    for path in rounded:
+        assert model.get_submodule(path) in parts
+    others = {other for part in parts for other in sharded._others(part)}
+    norms = tuple(type(each) for each in model.modules() if "norm" in type(each).__name__.lower())
+    assert others
+    assert all(isinstance(each, norms) for each in others)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("architecture", "share"), [("test_vit", 0.6), ("test_convnext", 0.6), ("test_resnet", 0.6)]
 )
 def test_weights_are_gathered_in_bf16_where_that_changes_no_bit(
     tmp_path: Path, architecture: str, share: float

@@ -205,7 +205,7 @@ def _gradients(
     losses: list[Tensor] = []
     for batch, share in zip(group, shares, strict=True):
         last = len(losses) + 1 == len(group)
-        with ranks.summing(learner.parameters, early=early) if last else nullcontext():
+        with ranks.summing(learner.in_order, early=early) if last else nullcontext():
             losses.append(_backward(learner, batch, through, share))
     return ranks.summed(torch.stack(losses)).sum()
 

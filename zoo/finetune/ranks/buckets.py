@@ -37,7 +37,10 @@ class Buckets:
         """While it is open, buckets are sent as a backward pass fills them; each parameter gets its
         gradient once.
         """
-        hooks = [each.register_post_accumulate_grad_hook(self._fill) for each in self._place]
+        hooks = [
+            each.register_post_accumulate_grad_hook(self._fill)  # type: ignore[no-untyped-call]
+            for each in self._place
+        ]
         try:
             yield
         finally:
@@ -74,7 +77,7 @@ class Buckets:
         bucket = self._buckets[len(self._works)]
         sizes = [each.numel() for each in bucket]
         flat = torch.zeros(sum(sizes), device=bucket[0].device)
-        for each, part in zip(bucket, flat.split(sizes), strict=True):
+        for each, part in zip(bucket, torch.split(flat, sizes), strict=True):
             value = part.view(each.shape)
             if each.grad is not None:
                 value.copy_(each.grad)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -79,12 +79,11 @@ class Sharded(Distributed):
 
     sharded: bool = True
 
-    def summing(
-        self, parameters: Sequence[nn.Parameter], *, early: bool
-    ) -> AbstractContextManager[None]:
+    @contextmanager
+    def summing(self, parameters: Sequence[nn.Parameter], *, early: bool) -> Iterator[None]:
         """Nothing: those of shards are added up in the backward pass."""
         del parameters, early
-        return nullcontext()
+        yield
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
         """Refuse what cannot be sharded: a compiled network, units of which a part is trained,
