@@ -29,7 +29,7 @@ from zoo.workspace import Workspace
 from zoo_timm.backbone import TimmBackbone
 
 CUT = """
-import json, os, signal, sys, zoo
+import json, os, signal, sys, torch, zoo
 from torch.distributed.tensor import DTensor
 from zoo.finetune.loop import train as training
 learn, cut_at, options = training.learn, int(sys.argv[4]), json.loads(sys.argv[5])
@@ -38,7 +38,7 @@ def cut(learner, *arguments):
     for number, step in enumerate(learn(learner, *arguments), 1):
         states = [learner.optimizer.state[p]["exp_avg"] for p in moving]
         for kept in (moving, states):
-            assert all(isinstance(t, DTensor) for t in kept)
+            assert all(isinstance(t, DTensor) and t.dtype == torch.float32 for t in kept)
             share = sum(t.to_local().numel() for t in kept) / sum(t.numel() for t in kept)
             assert 0.4 < share < 0.6, share
         if number == cut_at:
@@ -187,7 +187,8 @@ def test_two_that_share_equal_one(
 def test_each_has_half_and_goes_on_to_the_bit(
     workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
 ) -> None:
-    options = json.dumps({**OPTIONS, "freeze": "none"})
+    """In bf16, too, whose weights are gathered rounded: what is kept is not."""
+    options = json.dumps({**OPTIONS, "freeze": "none", "precision": "bf16"})
     root, data = str(workspace.root), str(shapes)
     run(tmp_path, 2, root, data, "team/whole", "0", options, text=CUT, settings=FSDP)
     run(tmp_path, 2, root, data, "team/cut", "3", options, text=CUT, settings=FSDP, status=1)
@@ -196,7 +197,9 @@ def test_each_has_half_and_goes_on_to_the_bit(
     whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     start = weights(workspace, transformer)
-    assert not torch.equal(whole["patch_embed.proj.weight"], start["patch_embed.proj.weight"])
+    changed = whole["patch_embed.proj.weight"]
+    assert not torch.equal(changed, start["patch_embed.proj.weight"])
+    assert not torch.equal(changed, changed.bfloat16().float())
 
 
 @pytest.mark.long
