@@ -236,12 +236,12 @@ class Sender:
         """
         run = Run.read(self._folder)
         try:
-            return self._told(run)
+            return self._send(run)
         except BaseException:
             self.heard = None  # it may have come, or not
             raise
 
-    def _told(self, run: Run) -> bool:
+    def _send(self, run: Run) -> bool:
         summary = facts(run)
         if self.heard is None or self._inode != self._inode_now():
             self.heard = self._begin({**summary, "status": "running", "result": None})

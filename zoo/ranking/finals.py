@@ -86,7 +86,7 @@ def _run(work: Work, rows: Sequence[Ranked]) -> Finals:
     """Race, as long as the budget allows."""
     ready = list[_Finalist]()
     for row in rows:
-        with _told(work, row.name):
+        with _reporting_failures(work, row.name):
             ready.append(_finalist(work, row))
     past = {one.name: kept_trials(one.prepared, work.root) for one in ready}
     candidates = [each for one in ready for each in one.candidates]
@@ -97,17 +97,17 @@ def _run(work: Work, rows: Sequence[Ranked]) -> Finals:
         return Finals(networks={}, left_out=needs, ended=work.ended, trained=0)
     contests = dict[str, Contest]()
     for one in ready:
-        with _told(work, one.name):
+        with _reporting_failures(work, one.name):
             contests[one.name] = _contest(work, one)
     race = _race(work, contests, past, [x for x in candidates if x.network in contests])
     race.run()
     if race.stopped or race.too_long:
         work.ended = "interrupted" if race.stopped == "interrupted" else "budget"
-    return _found(work, race, [one for one in ready if one.name in contests])
+    return _outcome(work, race, [one for one in ready if one.name in contests])
 
 
 @contextmanager
-def _told(work: Work, name: str) -> Iterator[None]:
+def _reporting_failures(work: Work, name: str) -> Iterator[None]:
     """What one network raises, for want of memory say, ends no race of the others."""
     try:
         yield
@@ -181,7 +181,7 @@ def _race(
     )
 
 
-def _found(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
+def _outcome(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
     """What the race says of each network."""
     networks = [
         (one, outcomes(race, one.name, one.best_single, work.keys, work.dataset.task))

@@ -62,10 +62,10 @@ def _is_again(ask: Ask, wanted: RefEntry, now: RefEntry | None) -> bool:
         return False
     if now.when is None or datetime.now(UTC) - now.when > LATELY:
         return False
-    return _said(wanted) == _said(now)
+    return _contents(wanted) == _contents(now)
 
 
-def _said(entry: RefEntry) -> tuple[object, ...]:
+def _contents(entry: RefEntry) -> tuple[object, ...]:
     what = entry.manifest, entry.previous, entry.note
     return *what, entry.deleted, entry.protected, entry.deprecated
 

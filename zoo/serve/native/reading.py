@@ -99,8 +99,8 @@ def stat(ask: Ask) -> Answer:
     asked = ask.call.read(Keys)
     if asked.to:
         _check_movable(ask, asked.to)
-    files = _found(ask, asked.keys)
-    return json_answer({"stored": [_told(each) for each in files]})
+    files = _existing_files(ask, asked.keys)
+    return json_answer({"stored": [_listed(each) for each in files]})
 
 
 def _check_movable(ask: Ask, name: str) -> None:
@@ -117,7 +117,7 @@ def get(ask: Ask, key: str) -> Answer:
     """What is under a key, or a range of it; to HEAD, its size."""
     if key == MARKER:
         return Answer(headers=JSON, body=MARK)
-    file = next(_found(ask, [key]), None)
+    file = next(_existing_files(ask, [key]), None)
     if file is None:
         raise _nothing(ask)
     etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
@@ -162,7 +162,7 @@ def list_folder(ask: Ask, folder: str) -> Answer:
         files = (file for file in every if is_raw(file.name) or entry_of(file.name))
     elif not repo or ask.may("read", repo):
         files = _readable(ask, store.backend.list(folder))
-    return json_answer({"stored": [_told(each) for each in files]})
+    return json_answer({"stored": [_listed(each) for each in files]})
 
 
 def _readable(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
@@ -191,7 +191,7 @@ def newest(ask: Ask) -> Answer:
     return json_answer({"newest": entries})
 
 
-def _found(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
+def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
     """What is there for who asks of some keys."""
     store, raw, signatures = ask.hub.workspace.store, list[str](), list[str]()
     contents: list[Content] = []
@@ -236,5 +236,5 @@ def _nothing(ask: Ask) -> Refused:
     return Refused("NotFound", text if ask.actor.name else f"{text}: a token may help")
 
 
-def _told(file: StoredFile) -> tuple[str, int, str]:
+def _listed(file: StoredFile) -> tuple[str, int, str]:
     return file.name, file.bytes, file.at.isoformat()

@@ -271,7 +271,7 @@ class Accounts:
                 also(connection)
             row = {**token.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
-            record(connection, "token made", token.id, _told(token))
+            record(connection, "token made", token.id, _describe_token(token))
         return token, secret
 
     def tokens(self, account: str = "") -> list[Token]:
@@ -504,7 +504,7 @@ def _within(connection: Connection, token: Token, by: str) -> Token:
     return replace(token, expires=expires, ends_with=ends_with)
 
 
-def _told(token: Token) -> str:
+def _describe_token(token: Token) -> str:
     """What a token is for, in a line."""
     only = f", {' '.join(token.only)} only" if token.only else ""
     return f"{token.account} to {token.purpose}{only}, until {token.expires or 'it is revoked'}"
