@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
         compile_templates()
-        self.told = announce
+        self.announce = announce
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
         self._scrubbed = scrub
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         # By a thread as those that answer: the first answer would wait for what makes them.
         await run_sync(self._begin)
-        self.told(self.url)
+        self.announce(self.url)
 
     def _begin(self) -> None:
         for thread in self._threads:
