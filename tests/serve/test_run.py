@@ -60,7 +60,9 @@ run(Workspace(Path(sys.argv[1])), address, ask, quiet=True, tries=True)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_the_server_has_no_torch_and_ends_when_it_is_told_to(
     tmp_path: Path, how: signal.Signals
 ) -> None:
