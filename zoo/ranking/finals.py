@@ -31,6 +31,7 @@ from zoo.backbones.taps import HEAD
 from zoo.domain.task import Task
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.trial import StoredTrial, Trial, drop, kept_trials
+from zoo.lookup.runs import ACTIVATIONS, CACHE
 from zoo.ranking.measured import keep, kept
 from zoo.ranking.outcome import Finals, Outcome
 from zoo.ranking.ranked import Ranked
@@ -132,8 +133,9 @@ def _of(network: str, name: str) -> str:
 
 
 def _contest(work: Work, one: _Finalist) -> Contest:
-    seen = replace(one.prepared, dataset=replace(one.prepared.dataset, test=()))
-    reading = read(seen, work.asked.batch_size)
+    seen = replace(one.prepared.dataset, test=())
+    folder = work.root / CACHE / ACTIVATIONS
+    reading = read(one.prepared, work.asked.batch_size, folder, seen)
     return Contest(
         work.workspace,
         one.prepared,
