@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from fakes.colored import save_scenes, scene
 from fakes.prepared import NET, Run
 from safetensors.torch import load_file
 
-from zoo.advice import held_out, reading
+from zoo.advice import held_out, kept, reading
 from zoo.advice.kept import DESCRIPTION, KeptRows
+from zoo.errors import DiskFull
 from zoo.finetune.strategies import linear
 from zoo.ranking import cost
 from zoo.ranking import rank as module
@@ -136,6 +138,27 @@ def test_rows_are_added_and_found_by_image(tmp_path: Path) -> None:
     (file,) = home.glob("*.safetensors")
     assert len(load_file(file)["x"]) == 3
     assert {*home.iterdir()} == {file, home / DESCRIPTION}
+
+
+def test_a_full_disk_costs_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(target: Path, _: object) -> None:
+        raise DiskFull(target)
+
+    monkeypatch.setattr(kept, "write_whole", full)
+    rows = KeptRows(tmp_path, {"network": "one"})
+    rows.add(["a"], {"x": torch.ones(1, 1)})
+    assert rows.of(["a"])["x"].tolist() == [[1]]
+    assert KeptRows.load(tmp_path, rows.what).images == []
+
+
+def test_a_colleague_reads_what_was_kept(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        rows = KeptRows(tmp_path, {"network": "one"})
+        rows.add(["a"], {"x": torch.ones(1, 1)})
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in rows.home.iterdir()} == {0o664}
 
 
 def test_where_there_is_no_room_nothing_is_kept(

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from blake3 import blake3
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.errors import Unsupported
+from zoo.errors import DiskFull, Unsupported
 from zoo.finetune.features.cache import make_way, room
 from zoo.store.atomic import write_whole
 
@@ -78,24 +78,19 @@ class KeptRows:
         known = self.tensors or {name: tensor[:0] for name, tensor in tensors.items()}
         self.tensors = {name: torch.cat([known[name], tensors[name]]) for name in tensors}
         self.images = [*self.images, *images]
-        with suppress(OSError, Unsupported):
+        with suppress(OSError, DiskFull, Unsupported):
             self._save()
 
     def _save(self) -> None:
-        needed = sum(tensor.nbytes for tensor in self.tensors.values())
+        data = save(self.tensors)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (limit := room(self.folder, needed)):
+        if not (limit := room(self.folder, len(data))):
             return
-        make_way(self.folder, limit - needed)
-        self.home.mkdir(exist_ok=True)
-        filling = self.home / f".filling-{os.getpid()}"
-        try:
-            save_file(self.tensors, filling)
-            digest = _digest(filling)
-            filling.rename(self.home / f"{digest}.safetensors")
-        finally:
-            filling.unlink(missing_ok=True)
+        make_way(self.folder, limit - len(data))
+        digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
         about = {"what": self.what, "images": self.images, "digest": digest}
+        # Not as safetensors writes a file: that would be for this user alone.
+        write_whole(self.home / f"{digest}.safetensors", [data])
         write_whole(self.home / DESCRIPTION, [json.dumps(about).encode()])
         for file in self.home.glob("*.safetensors"):
             if file.stem != digest:
