@@ -174,6 +174,7 @@ class Server(uvicorn.Server):
                 continue
             tended = time.monotonic()
             _try(self.hub.blobs.holders.look_at_all)
+            _try(self.hub.reserve.keep)
             if led:
                 _try(self._clear)
             if led and (day := now()[:10]) != last_day:
@@ -202,6 +203,7 @@ class Server(uvicorn.Server):
 
     def _prepare(self) -> None:
         """Make all ready that is asked for most."""
+        _try(self.hub.reserve.keep)
         if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
             _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
         if self._leads:
