@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import psycopg
@@ -32,7 +33,7 @@ from zoo.store.verify import verify
 from zoo.workspace import Workspace
 
 pytestmark = pytest.mark.long
-EVERY = int(os.environ.get("KILL_EVERY", "23"))
+EVERY = int(os.environ.get("KILL_EVERY", "61"))
 ROOM = 64 << 20
 BASE = "base"
 FILES = ("zoo.json", "registry.id", "seals.id")
@@ -63,6 +64,7 @@ class Database:
 
     def __init__(self, server: postgres.Server, patch: pytest.MonkeyPatch) -> None:
         self.server, self.count, self.at, self.is_away = server, 0, 0, False
+        self._lock = Lock()
         event.listen(Engine, "before_cursor_execute", self._asked)
         really = DefaultDialect.do_commit
 
@@ -85,17 +87,19 @@ class Database:
     def _asked(self, connection: Any = None, *_: object) -> bool:
         if connection is not None and connection.dialect.name != "postgresql":
             return False
-        self.count += 1
-        if self.count == self.at:
+        with self._lock:
+            self.count += 1
+            if self.count != self.at:
+                return False
+            self.is_away = True  # first: another thread may be told so by now
             self.server.kill()
-            self.is_away = True
             return True
-        return False
 
     def mend(self) -> None:
         """Be there again."""
-        self.server.start()
-        self.is_away = False
+        with self._lock:
+            self.server.start()
+            self.is_away = False
 
 
 class Bucket(Front):
@@ -157,11 +161,19 @@ def copied(server: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def play(served: Served, token: str, steps: tuple[Step, ...], states: list[object]) -> None:
-    """Ask for one step after the other; ``states`` gets what the server tells after each."""
+def play(served: Served, token: str, steps: tuple[Step, ...], states: list[object],
+         service: Service) -> int:  # fmt: skip
+    """Ask for one step after the other; ``states`` gets what the server tells before and after
+    each. How often ``service`` was asked for them.
+    """
+    asked = 0
+    states.append(told_by(served, token))
     for step in steps:
+        service.arm(0)
         assert step(served, token) in DONE
+        asked += service.count
         states.append(told_by(served, token))
+    return asked
 
 
 def meet(served: Served, token: str, steps: tuple[Step, ...], states: list[object],
@@ -177,6 +189,7 @@ def meet(served: Served, token: str, steps: tuple[Step, ...], states: list[objec
             whole = told_by(served, token) in states[count : count + 2]
             assert whole or step in IN_PARTS, (at, count)
             assert step(served, token) in DONE, (at, count)
+    service.arm(0)
     if service.is_away:
         service.mend()
     assert told_by(served, token) == states[-1], at
@@ -191,7 +204,7 @@ def test_the_database_is_killed(
     story: str, server: postgres.Server, template: tuple[Path, str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, told: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """``KILL_EVERY=1`` kills it at each statement and commit, and not at one of 23."""
+    """``KILL_EVERY=1`` kills it at each statement and commit, and not at one of 61."""
     made, token = template
     service, steps, states = Database(server, monkeypatch), tuple(STORIES[story]), list[object]()
     root = tmp_path / "zoo"
@@ -207,14 +220,13 @@ def test_the_database_is_killed(
 
     try:
         with fresh() as served:
-            states.append(told_by(served, token))
-            service.arm(0)
-            play(served, token, steps, states)
-            asked = service.count
+            asked = play(served, token, steps, states, service)
         for at in planned(asked):
             with fresh() as served:
                 meet(served, token, steps, states, service, at)
     finally:
+        if service.is_away:
+            service.mend()
         event.remove(Engine, "before_cursor_execute", service._asked)
     told(f"kills | PostgreSQL, {story} | {len(planned(asked))} at {asked} statements and commits")
 
@@ -224,7 +236,7 @@ def test_the_bucket_is_cut_off(
     story: str, server: postgres.Server, template: tuple[Path, str], s3_service: int,
     tmp_path: Path, bucket_env: pytest.MonkeyPatch, told: Callable[[str], None],
 ) -> None:  # fmt: skip
-    """``KILL_EVERY=1`` does so at each request, and not at one of 23."""
+    """``KILL_EVERY=1`` does so at each request, and not at one of 61."""
     made, token = template
     service, steps, states = Bucket(s3_service), tuple(STORIES[story]), list[object]()
     bucket_env.setenv("AWS_ENDPOINT_URL", service.url)
@@ -254,10 +266,7 @@ def test_the_bucket_is_cut_off(
             assert verify(connect(store)).damages == ()
 
     with fresh() as served:
-        states.append(told_by(served, token))
-        service.arm(0)
-        play(served, token, steps, states)
-        asked = service.count
+        asked = play(served, token, steps, states, service)
     for at in planned(asked):
         with fresh() as served:
             meet(served, token, steps, states, service, at)
