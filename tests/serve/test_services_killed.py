@@ -36,7 +36,7 @@ pytestmark = pytest.mark.long
 EVERY = int(os.environ.get("KILL_EVERY", "61"))
 ROOM = 64 << 20
 BASE = "base"
-FILES = ("zoo.json", "registry.id", "seals.id")
+FILES = ("zoo.json", "registry.id")
 """Of a zoo where nothing is yet, and its database knows which one it is."""
 SURE = ("synchronous_commit=on",)  # what a commit has said is in a file, whoever is killed then
 

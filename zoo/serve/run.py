@@ -169,7 +169,7 @@ class Server(uvicorn.Server):
             led, before = leads(), led
             if led and not before:
                 LOG.info("what is done once for all machines is done here from now on")
-                self._prepare_all()
+                _try(self._prepare_all)
             if time.monotonic() - tended < TEND_SECONDS:
                 continue
             tended = time.monotonic()
@@ -207,7 +207,7 @@ class Server(uvicorn.Server):
         if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
             _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
         if self._leads:
-            self._prepare_all()
+            _try(self._prepare_all)
         _try(self.hub.blobs.holders.look_at_all)
 
     def _prepare_all(self) -> None:
