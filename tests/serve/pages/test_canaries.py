@@ -13,7 +13,7 @@ from html import escape
 
 import pytest
 from fakes.browser import browsing
-from fakes.checkpoints import add_checkpoint
+from fakes.checkpoints import add_checkpoint, tensors
 from fakes.elsewhere import elsewhere
 from fakes.served import CONFIG, Served, with_files
 from playwright.sync_api import Browser, Page
@@ -39,6 +39,11 @@ MORE = {
     "/-/storage/prune": ("?keep=0&grace=0", f"?keep={CANARY}"),
 }
 """What else is in the address of a page."""
+PLAIN = {
+    "/-/access/{namespace}/{name}", "/-/identify", "/-/patterns", "/-/people", "/-/storage",
+    "/-/storage/prune", "/runs", "/{namespace}/{name}/runs", "/{namespace}/{name}/try",
+}  # fmt: skip
+"""Pages on which nothing is that somebody may write as they like: names, dates and numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,8 @@ def browser() -> Iterator[Browser]:
 def nasty(trained: Served) -> Served:
     """A zoo in which each text that somebody else can write is a canary."""
     workspace, accounts = trained.server.hub.workspace, trained.accounts
-    first = add_checkpoint(workspace, "team/plain", license=CANARY)
+    values = {**tensors(), f"{CANARY}.weight": tensors(1)["fc.bias"]}
+    first = add_checkpoint(workspace, "team/plain", values, license=CANARY)
     with_card = with_files(workspace, first, config_json=CONFIG, README_md=CARD.encode())
     manifest = replace(
         with_card,
@@ -83,7 +89,8 @@ def nasty(trained: Served) -> Served:
     path = "/api/models/eve/files/commit/main"
     assert trained.ask(path, "POST", token=token, body=body).status == 200
     accounts.new_token("eve", CANARY)
-    accounts.new_token("admin" if trained.token("admin") else "", CANARY)
+    trained.token("admin")
+    accounts.new_token("admin", CANARY)
     hook = accounts.webhooks.add(f"https://ci.lab.org/{CANARY}", "eve")
     accounts.webhooks.note(hook, 2, after=1, status=CANARY, failures=3)
     accounts.audit.note("refused", CANARY, CANARY)
@@ -133,7 +140,7 @@ def test_a_canary_sings_where_it_is_let_out(browser: Browser) -> None:
 
 
 def test_no_text_does_anything(nasty: Served, browser: Browser) -> None:
-    """On any page; nearly all of them show one."""
+    """On any page; nearly all of them show some."""
     token, without = nasty.token("admin", "write"), set[str]()
     with heard(browser, token) as (page, songs):
         for path in PAGES:
@@ -143,11 +150,11 @@ def test_no_text_does_anything(nasty: Served, browser: Browser) -> None:
                 assert got
                 assert got.status < 500, address
                 page.wait_for_load_state("networkidle")
-                shows |= "sing()" in page.inner_text("html")
+                shows |= any(text in page.content() for text in ("sing()", "alert(1)"))
                 assert songs == [], address
             if not shows:
                 without.add(path)
-    assert without == set()
+    assert without == PLAIN
 
 
 def test_no_form_of_another_site_does_anything(nasty: Served, browser: Browser) -> None:
