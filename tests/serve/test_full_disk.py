@@ -19,7 +19,7 @@ from fakes.small_disk import Disk, small_disk
 from safetensors.numpy import save
 
 from zoo.domain.digest import Digest
-from zoo.domain.limits import RESERVE_BYTES
+from zoo.domain.limits import LEFT_BYTES, RESERVE_BYTES
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull
 from zoo.logins import ServerUrl, keep_token
@@ -175,15 +175,16 @@ def test_the_reserve_is_taken_and_used(tmp_path: Path, monkeypatch: pytest.Monke
             raise DiskFull(tmp_path)
         return "done"
 
+    monkeypatch.setattr(reserve, "RESERVE_BYTES", 4096)
     kept.keep()
     file.write_bytes(b"of a server that was killed meanwhile")
     kept.keep()
-    assert file.stat().st_size == reserve.RESERVE_BYTES
+    assert file.stat().st_size == 4096
     assert kept.spend(work) == "done"
     with pytest.raises(DiskFull):
         kept.spend(work)
     assert tries == [True, False, False, False]
-    usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=reserve.LEFT_BYTES))
+    usage = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=LEFT_BYTES))
     monkeypatch.setattr(reserve, "shutil", usage)
     kept.keep()
     assert not file.exists()

@@ -66,7 +66,7 @@ class Database:
         self.server, self.count, self.at, self.is_away = server, 0, 0, False
         self._lock = Lock()
         event.listen(Engine, "before_cursor_execute", self._asked)
-        really = DefaultDialect.do_commit
+        really: Callable[..., None] = DefaultDialect.do_commit
 
         def commit(dialect: DefaultDialect, connection: Any) -> None:
             """Also where it has committed, and its answer is lost."""

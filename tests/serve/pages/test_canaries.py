@@ -16,7 +16,7 @@ from fakes.browser import browsing
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.elsewhere import elsewhere
 from fakes.served import CONFIG, Served, with_files
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.manifest import Parent
@@ -118,10 +118,15 @@ def heard(browser: Browser, token: str) -> Iterator[tuple[Page, list[str]]]:
         bypass_csp=True, extra_http_headers={"Authorization": f"Bearer {token}"}
     )
     songs: list[str] = []
+
+    def hear(dialog: Dialog) -> None:
+        songs.append(dialog.message)
+        dialog.dismiss()
+
     try:
         page = context.new_page()
         page.expose_function("sing", lambda: songs.append(page.url))
-        page.on("dialog", lambda dialog: (songs.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", hear)
         yield page, songs
     finally:
         context.close()
