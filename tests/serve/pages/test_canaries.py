@@ -5,7 +5,6 @@ anything. And forms that another site sends change nothing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -103,7 +102,9 @@ def addresses(served: Served, path: str) -> Iterator[str]:
     for repo in REPOS if "{name}" in path else REPOS[:1]:
         namespace, _, name = repo.partition("/")
         fields = {"namespace": namespace, "name": name, "owner": "eve", "user": "eve", "id": run}
-        filled = re.sub(r"\{(\w+)\}", lambda field, fields=fields: fields[field[1]], path)
+        filled = path
+        for field, value in fields.items():
+            filled = filled.replace(f"{{{field}}}", value)
         for more in MORE.get(path, ("",)):
             if "CODE" in more:
                 asked = served.ask("/oauth/device", "POST", User_Agent=CANARY)
