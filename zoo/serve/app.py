@@ -155,7 +155,11 @@ class App:
     def _handled(self, asked: Ask, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         def handle() -> Answer:
             with config.acting_as(asked.actor.name):
-                return route.handler(asked, **_own(route, fields))
+                if route.method == "DELETE":
+                    return self.hub.reserve.spend(lambda: route.handler(asked, **own))
+                return route.handler(asked, **own)
+
+        own = _own(route, fields)
 
         return self._tried(asked.call, route, fields, handle)
 

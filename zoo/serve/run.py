@@ -169,11 +169,12 @@ class Server(uvicorn.Server):
             led, before = leads(), led
             if led and not before:
                 LOG.info("what is done once for all machines is done here from now on")
-                self._prepare_all()
+                _try(self._prepare_all)
             if time.monotonic() - tended < TEND_SECONDS:
                 continue
             tended = time.monotonic()
             _try(self.hub.blobs.holders.look_at_all)
+            _try(self.hub.reserve.keep)
             if led:
                 _try(self._clear)
             if led and (day := now()[:10]) != last_day:
@@ -202,10 +203,11 @@ class Server(uvicorn.Server):
 
     def _prepare(self) -> None:
         """Make all ready that is asked for most."""
+        _try(self.hub.reserve.keep)
         if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
             _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
         if self._leads:
-            self._prepare_all()
+            _try(self._prepare_all)
         _try(self.hub.blobs.holders.look_at_all)
 
     def _prepare_all(self) -> None:

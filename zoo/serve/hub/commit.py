@@ -29,7 +29,7 @@ from zoo.serve.hub.blobs import TIDIED
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.hints import FileToSend, keep_plan
-from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
+from zoo.serve.hub.operations import Deletion, Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
@@ -113,7 +113,10 @@ def commit(ask: Ask, revision: str) -> Answer:
     )
     for _ in range(TRIES):
         try:
-            done = _committed(ask, revision, sent, began)
+            if all(isinstance(each, Deletion) for each in sent.each):
+                done = ask.hub.reserve.spend(lambda: _committed(ask, revision, sent, began))
+            else:
+                done = _committed(ask, revision, sent, began)
         except _Moved:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue

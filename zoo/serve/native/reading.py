@@ -15,7 +15,7 @@ from msgspec import Meta
 from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.reference import Reference
 from zoo.domain.stored import StoredFile
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import DiskFull, InvalidReference, ZooError
 from zoo.serve.http.answer import JSON, Answer, Body, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
@@ -200,7 +200,8 @@ def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
         if content and content.kind in ENCODED_AS:
             contents.append(content)
         elif entry and ask.may("read", entry.ref.path):
-            ask.hub.reach.follow(entry.ref)
+            with suppress(DiskFull):  # it is done once there is room
+                ask.hub.reach.follow(entry.ref)
             raw.append(key)
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert,
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
-from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
+from zoo.errors import Conflict, DiskFull, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
@@ -309,7 +310,8 @@ class Accounts:
         if not secret or not row or not secret.is_kept_as(row.secret):
             return None, rules
         if actor and (not row.used or row.used <= utc_text(now - timedelta(seconds=USED_SECONDS))):
-            self._note_use(row.id, now)
+            with suppress(DiskFull):  # who reads, or deletes, need not wait for room
+                self._note_use(row.id, now)
         return actor, rules
 
     def actor(self, name: str) -> Actor | None:

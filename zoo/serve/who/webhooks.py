@@ -178,6 +178,15 @@ class Webhooks:
             connection.execute(insert(TRIES), tried)
             connection.execute(delete(TRIES).where(own, TRIES.c.number <= number - KEPT))
 
+    def follow(self, hook: Webhook, new: str) -> None:
+        """Tell one of a repository under its new name, if that is in the same namespace: what goes
+        on in another one is for who owns that to tell.
+        """
+        if hook.path.partition("/")[0] == new.partition("/")[0]:
+            which = (TABLE.c.id == hook.id) & (TABLE.c.path == hook.path)
+            with writing(self._engine) as connection:
+                connection.execute(update(TABLE).where(which).values(path=new))
+
     def skip(self, hook: Webhook, after: int) -> None:
         """Note that it need not be told of the rows up to one."""
         with writing(self._engine) as connection:
