@@ -71,8 +71,9 @@ fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_E
 soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and answers, drawn in build/soak
 	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),2)
 
-kills: $(VENV)/.dev  ## zoo serve, killed at each of its writes (half an hour or more)
-	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py
+kills: $(VENV)/.dev  ## zoo serve, PostgreSQL or its bucket, killed at each write or request (two hours or more)
+	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py \
+	    tests/serve/test_services_killed.py
 
 test-gpu: $(VENV)/.dev  ## What needs an accelerator, where there is one; ZOO_TEST_DEVICE=cpu tries the tests
 	$(BIN)/python -m pytest --quiet -m gpu -rs --durations 5 tests/finetune/accelerator

@@ -71,7 +71,7 @@ def look(root: Path, path: str, looks: int) -> None:
     server = Server(Workspace(root), Address.checked("127.0.0.1", 0, ""))
     (warming,) = server._threads = [each for each in server._threads if each.name == "warm"]
     ready = threading.Event()
-    server.told = lambda _: ready.set()
+    server.announce = lambda _: ready.set()
     threading.Thread(target=server.run, daemon=True).start()
     ready.wait()
     warming.join()

@@ -25,6 +25,7 @@ from zoo.advice.held_out import Features
 from zoo.advice.reading import read
 from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies.linear import Fitter, goodness
+from zoo.lookup.runs import CACHE
 
 C = 1.0
 TRUTH = 8
@@ -35,8 +36,8 @@ def features_of(home: Path, data: Path, size: int) -> tuple[list[Tensor], Tensor
     """Features (N, F) at each depth, and classes (N,), of all images."""
     recipe = zoo.Recipe(data=str(data), image_size=size, strategy="probe")
     with zoo.open(home, progress=False) as z:
-        prepared = prepare(z.workspace, BASE, recipe, "cpu", z.progress, folder=home / "cache")
-        found = read(prepared, 32)
+        prepared = prepare(z.workspace, BASE, recipe, "cpu", z.progress, folder=home / CACHE)
+        found = read(prepared, 32, home / CACHE)
     return list(found.features), found.targets
 
 

@@ -26,6 +26,7 @@ from zoo.advice.reading import read
 from zoo.finetune.results.interval import wilson
 from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies.linear import Fitter, goodness
+from zoo.lookup.runs import CACHE
 from zoo.ranking.ranked import Ranking
 
 NETWORKS = tuple(f"timm/tf_efficientnet_lite{number}.in1k" for number in range(3))
@@ -56,7 +57,9 @@ def draw(data: Path, images: int, to: Path) -> Path:
 def truth(z: zoo.Zoo, name: str, data: Path, size: int) -> tuple[float, float, float]:
     """Accuracy on the test images of a probe fitted to all training images, with its interval."""
     recipe = zoo.Recipe(data=str(data), image_size=size, strategy="probe")
-    found = read(prepare(z.workspace, name, recipe, "cpu", z.progress), 32)
+    found = read(
+        prepare(z.workspace, name, recipe, "cpu", z.progress), 32, z.workspace.root / CACHE
+    )
     values, parts = torch.cat(found.features, dim=1), [each.shape[1] for each in found.features]
     fitted, asked = found.where("train", "validation"), found.where("test")
     count = int(found.targets.max()) + 1

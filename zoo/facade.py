@@ -745,7 +745,7 @@ class Zoo:
         with suppress(InvalidReference):  # of a digest it is not known which name is meant
             path = Reference.parse(name).path
             copy_signatures(self.workspace.store, digest, path, ref.path)
-        return self.workspace.told_entry(entry)
+        return self.workspace.shown_entry(entry)
 
     def change(self, before: str, after: str) -> Change | None:
         """What differs for those who use a name that moves from one checkpoint to another; None if

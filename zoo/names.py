@@ -27,7 +27,7 @@ from zoo.errors import (
 )
 from zoo.store import Store
 from zoo.store.listing import read_one
-from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any, told
+from zoo.store.manifests import checkpoint_of, has_all_of, manifest_if_any, shown_digest
 
 if TYPE_CHECKING:
     from zoo.registry import KnownEntry, Registry
@@ -252,7 +252,7 @@ class Names:
         has = checkpoint_of(self._store, digest) if digest else None
         if has and ref.path in {each.path for each in self._registry().refs_of(has)}:
             return
-        now = told(newest.manifest, [self._store])
+        now = shown_digest(newest.manifest, [self._store])
         raise Conflict(
             f"{ref} is another checkpoint here, {now.short}, and the new one does not "
             "derive from it",
@@ -274,7 +274,7 @@ class Names:
             return
         log = self._store.history(ref)
         if log and not log[-1].deleted and digest not in {entry.manifest for entry in log}:
-            now = told(log[-1].manifest, [self._store])
+            now = shown_digest(log[-1].manifest, [self._store])
             raise Conflict(
                 f"{ref} is {now.short} here, and would become other files",
                 hint=f"nothing was changed; take another name, or move this one: --force (zoo log "

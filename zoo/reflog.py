@@ -11,7 +11,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
 from zoo.store.capabilities import is_served
-from zoo.store.manifests import told
+from zoo.store.manifests import shown_digest
 
 __all__ = [
     "append_adoption",
@@ -174,7 +174,7 @@ def check_movable(store: Store, ref: Reference, current: RefEntry | None, where:
         Protected: It may not.
     """
     if current and current.protected:
-        raise Protected(str(ref), str(told(current.manifest, [store])), where)
+        raise Protected(str(ref), str(shown_digest(current.manifest, [store])), where)
 
 
 def _append(
@@ -209,6 +209,6 @@ def _append(
         except Conflict as error:
             if not error.current:
                 raise
-            newest = told(Digest.parse(error.current), [store])
+            newest = shown_digest(Digest.parse(error.current), [store])
             raise Conflict(error.what, str(newest)) from None
     return entry

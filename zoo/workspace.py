@@ -39,7 +39,7 @@ from zoo.store import Store
 from zoo.store.capabilities import read_small, sync
 from zoo.store.disk import Disk
 from zoo.store.json_file import JsonFile
-from zoo.store.manifests import told
+from zoo.store.manifests import shown_digest
 from zoo.store.refs import MARKER
 from zoo.store.side_files import Figures, SideFiles
 from zoo.trust import Trust
@@ -260,18 +260,20 @@ class Workspace:
             with self.index.noted(ref):
                 return append_adoption(self.store, current, ref, digest, why)
 
-    def told(self, digest: Digest, *elsewhere: Store) -> Digest:
+    def shown_digest(self, digest: Digest, *elsewhere: Store) -> Digest:
         """The digest that users are told of what a name points at: of a snapshot here, or in one of
         the stores ``elsewhere``, that of the checkpoint that it has; of files only, its own.
         """
         if self.registry.unknown([digest]):  # it has checkpoints only
-            return told(digest, [self.store, *elsewhere])
+            return shown_digest(digest, [self.store, *elsewhere])
         return digest
 
-    def told_entry(self, entry: RefEntry, *elsewhere: Store) -> RefEntry:
-        """An entry in the log of a name as users are `told` of it."""
-        previous = entry.previous and self.told(entry.previous, *elsewhere)
-        return replace(entry, manifest=self.told(entry.manifest, *elsewhere), previous=previous)
+    def shown_entry(self, entry: RefEntry, *elsewhere: Store) -> RefEntry:
+        """An entry in the log of a name as users see it."""
+        previous = entry.previous and self.shown_digest(entry.previous, *elsewhere)
+        return replace(
+            entry, manifest=self.shown_digest(entry.manifest, *elsewhere), previous=previous
+        )
 
     def keep_figures(self, kind: SideFiles[Figures], figures: Figures) -> bool:
         """Keep what was measured of a checkpoint, and have searches find it; whether it is kept:

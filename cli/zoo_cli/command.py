@@ -207,7 +207,7 @@ def command(
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a function a command, with ``--json`` and ``--home`` after its own options."""
 
-    def made(function: Callable[..., None]) -> Command:
+    def decorate(function: Callable[..., None]) -> Command:
         done = click.command(name, cls=Command)(function)
         done.extra, done.first = extra, tuple(first.split())
         if json:
@@ -221,7 +221,7 @@ def command(
             of.add_command(done)
         return done
 
-    return made
+    return decorate
 
 
 class _Group(click.Group):

@@ -92,7 +92,7 @@ def _done(
     if dry_run:
         seen = seen or zoo.entry(name, remote=remote)
         but = ", were it not protected (zoo protect --off)" if seen.protected else ""
-        return f"would delete {_told(name, remote, seen)}{but}", seen
+        return f"would delete {_describe(name, remote, seen)}{but}", seen
     entry = zoo.delete(name, remote=remote, of=seen)
     line = f"deleted {name}; restore it: zoo delete --restore {name}"
     return line + (f" --from {quote(remote)}" if remote else ""), entry
@@ -114,7 +114,7 @@ def _confirm(
     """See that the user wants these names to be deleted."""
     if yes:
         return
-    plan = [_told(name, remote, entry) for name, entry in entries.items()]
+    plan = [_describe(name, remote, entry) for name, entry in entries.items()]
     users = ", for all who use that remote" if remote else ""
     if as_json or not sys.stdin.isatty():
         what = plan[0] if len(plan) == 1 else f"{len(plan)} names, {some([*entries])}"
@@ -125,7 +125,7 @@ def _confirm(
     click.confirm(f"delete {those}{users.removeprefix(',')}?", abort=True)
 
 
-def _told(name: str, remote: str | None, entry: RefEntry) -> str:
+def _describe(name: str, remote: str | None, entry: RefEntry) -> str:
     where = f" at {remote}" if remote else ""
     return f"{name}{where}: {entry.manifest.short}, {entry.why} by {entry.by}, {entry.at}"
 

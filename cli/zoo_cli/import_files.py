@@ -145,7 +145,7 @@ def _import_one(file: Path, name: str, of: _Network, as_json: bool, options: Imp
 
 
 def _show(done: Imported) -> None:
-    lines = map(with_short_digests, filter(None, [str(done.taken), done.taken.said]))
+    lines = map(with_short_digests, filter(None, [str(done.taken), done.taken.summary]))
     result(done.ref, done.manifest, *moved(done.ref, done.moved_from, done.change), *lines)
 
 

@@ -76,7 +76,7 @@ def show_planned(planned: PlannedImport) -> None:
     network = f"{planned.architecture}{_custom(planned)}, {planned.outputs:,} outputs"
     click.echo(clean(f"{planned.ref}  would be {network}, from {planned.file}"))
     for line in filter(
-        None, (str(planned.taken), planned.taken.said, not_finite(planned.nan_tensors))
+        None, (str(planned.taken), planned.taken.summary, not_finite(planned.nan_tensors))
     ):
         paragraph(with_short_digests(line), "  ")
     if before := planned.moves_from:

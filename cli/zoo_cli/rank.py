@@ -117,7 +117,7 @@ def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
         )
         click.echo()
         _print_finals(ranking)
-        for line in _said(ranking, options):
+        for line in _closing_lines(ranking, options):
             paragraph(line)
     for each in ranking.networks:
         if each.same_backbone and each.state != TWIN:
@@ -199,7 +199,7 @@ def _final(each: Ranked) -> tuple[object, ...]:
     )
 
 
-def _said(ranking: Ranking, options: Mapping[str, object]) -> Iterator[str]:
+def _closing_lines(ranking: Ranking, options: Mapping[str, object]) -> Iterator[str]:
     """What the table comes to, and how to continue."""
     measured = sum(each.measured is not None for each in ranking.networks)
     alike = ranking.alike

@@ -104,7 +104,7 @@ def show(run: str, as_json: bool) -> None:
         return
     click.echo(f"{shown.id}  {shown.status}")
     paragraph(f"{shown.base} -> {shown.save}, on {shown.device}, {shown.started}", "  ")
-    _told(shown)
+    _print_reporter(shown)
     if shown.error:
         paragraph(f"error: {shown.error}", "  ")
     paragraph(f"recipe: {_recipe(shown)}", "  ")
@@ -143,7 +143,7 @@ def report(run: str, to: str | None, as_json: bool) -> None:
         click.echo(f"reported to {clean(page)}")
 
 
-def _told(run: Run) -> None:
+def _print_reporter(run: Run) -> None:
     """Who reports it, or to whom."""
     if run.reporter:
         heard = f"; last heard {ago(run.heard)}" if run.heard else ""

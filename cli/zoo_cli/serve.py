@@ -125,15 +125,15 @@ def serve(
     has, address = _names(workspace), Address.checked(host, port, public_url)
     with _setup_key(seals) as key:
 
-        def told(url: str) -> None:
+        def announce(url: str) -> None:
             _tell_begun(workspace, url, has, key, as_json=as_json)
 
         if workers == 1:
-            at = workspace, address, told
+            at = workspace, address, announce
             run(*at, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
         else:
             workspace.close()
-            where = workspace.root, address, workers, told
+            where = workspace.root, address, workers, announce
             run_workers(*where, quiet=quiet, log_format=log_format, tries=tries, scrub=daily)
 
 

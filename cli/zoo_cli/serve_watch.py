@@ -106,9 +106,9 @@ def check(as_json: bool) -> None:
         usage = {kind: each._asdict() for kind, each in sent.items()}
         print_json({"problems": wrong, "scrub": passes, "waiting": usage})
     else:
-        click.echo(_said("the last scrub", scrubbed.last))
+        click.echo(_scrub_line("the last scrub", scrubbed.last))
         if scrubbed.now:
-            click.echo(_said("the one that goes on", scrubbed.now))
+            click.echo(_scrub_line("the one that goes on", scrubbed.now))
         for kind, each in sent.items():
             if each.files:
                 what = "else" if kind == "rest" else kind
@@ -118,7 +118,7 @@ def check(as_json: bool) -> None:
     click.get_current_context().exit(1 if wrong else 0)
 
 
-def _said(which: str, scrub: Pass | None) -> str:
+def _scrub_line(which: str, scrub: Pass | None) -> str:
     if scrub is None:
         return "no scrub has ended yet"
     read = f"{_counted(scrub.files, scrub.bytes)}, {len(scrub.damaged)} damaged"

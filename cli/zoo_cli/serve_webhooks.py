@@ -53,7 +53,7 @@ def webhook_add(url: str, path: str, private_network: bool, as_json: bool) -> No
     """
     added = open_accounts().webhooks.add(url, path, private=private_network)
     if as_json:
-        print_json(_told(added))
+        print_json(_as_json(added))
     else:
         click.echo(_secret(added))
         note(f"webhook {added.id} is told of changes in {added.path or 'all'}, with that secret")
@@ -72,7 +72,7 @@ def webhook_rm(webhook_id: str, as_json: bool) -> None:
 
 def _show(hooks: list[Webhook], *, as_json: bool) -> None:
     if as_json:
-        print_json([_told(each) for each in hooks])
+        print_json([_as_json(each) for each in hooks])
     elif hooks:
         rows = [
             (each.id, each.path or "all", each.url, each.tried or "-", _state(each))
@@ -91,7 +91,7 @@ def _state(hook: Webhook) -> str:
     return f"{hook.status} ({hook.failures} failures{', ended' if hook.ended else ''})"
 
 
-def _told(hook: Webhook) -> dict[str, object]:
+def _as_json(hook: Webhook) -> dict[str, object]:
     return {**hook.to_json(), "ended": hook.ended, "secret": _secret(hook)}
 
 

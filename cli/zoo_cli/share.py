@@ -371,13 +371,13 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
       zoo mv team/flowers team/garden
       zoo mv team/flowers team/garden --all-tags
     """
-    from zoo.serve.who.renaming import keep_downloads, keep_rules
+    from zoo.serve.who.renaming import keep_beside, keep_rules
 
     zoo = open_zoo()
     paths = keep_rules(zoo.workspace, name, new)  # first: nobody else is to see it before
     done = zoo.rename_all_tags(name, new) if all_tags else {new: zoo.rename(name, new)}
     if paths:
-        keep_downloads(zoo.workspace, *paths)
+        keep_beside(zoo.workspace, *paths)
     if as_json:
         renamed = [{"ref": each, **entry.to_json()} for each, entry in done.items()]
         print_json(renamed if all_tags else renamed[0])

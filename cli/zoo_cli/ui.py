@@ -39,7 +39,7 @@ def ui(port: int, no_browser: bool, as_json: bool) -> None:
     workspace = open_zoo(quiet=True).workspace
     with TemporaryDirectory(prefix="zoo-ui-") as folder:
 
-        def told(link: str) -> None:
+        def announce(link: str) -> None:
             if as_json:
                 print_json({"url": link})
             else:
@@ -47,7 +47,7 @@ def ui(port: int, no_browser: bool, as_json: bool) -> None:
             if not no_browser:  # one for the terminal would have the server wait for it
                 Thread(target=_open, args=(Path(folder), link), daemon=True).start()
 
-        run_alone(workspace, port, told)
+        run_alone(workspace, port, announce)
 
 
 def _open(folder: Path, link: str) -> None:

@@ -147,7 +147,9 @@ def predict(
     if explain:  # first: a class that it has not, or a picture that is there, ends it
         _draw(zoo, name, images[0], output, explain, options["max_pixels"], of_tables["force"])
     predictions = zoo.predictions(name, images, bad=bad, **options)
-    predictions = _told(zoo, name, predictions, options["abstain_at"], bad if skip_bad else [])
+    predictions = _with_remarks(
+        zoo, name, predictions, options["abstain_at"], bad if skip_bad else []
+    )
     if as_json:
         print_json_list(prediction.to_json() for prediction in predictions)
     else:
@@ -206,7 +208,7 @@ def _tell_written(written: PredictionsFile, *, skip_bad: bool, as_json: bool) ->
         )
 
 
-def _told(
+def _with_remarks(
     zoo: Zoo,
     name: str,
     predictions: Iterable[Prediction],

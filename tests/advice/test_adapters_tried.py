@@ -53,6 +53,7 @@ def test_only_where_linear_layers_do_the_work() -> None:
         assert ROW.name not in tried(architecture)
 
 
+@pytest.mark.long
 def test_it_is_tried_advised_and_followed(
     vit: zoo.Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

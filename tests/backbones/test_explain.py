@@ -174,6 +174,7 @@ def test_networks_that_learned_to_find_a_patch_show_where_it_is(name: str) -> No
     assert hits >= LEAST.get(name, 32), hits
 
 
+@pytest.mark.long
 def test_integrated_gradients_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the difference that the image makes, from one that is the same everywhere."""
     torch.manual_seed(0)

@@ -455,6 +455,7 @@ def test_in_python(small: Run, data: Path, contents: Callable[[Path], dict[str, 
     assert advice.facts.learnable.accuracy > 0.5
     assert repr(advice).startswith("Advice(base='team/net', manifest=")
     shutil.rmtree("trials")  # what was said of depths is kept there
+    shutil.rmtree("cache/crossings")  # and what was computed of images
     assert (contents(data), contents(Path.cwd())) == before
 
 

@@ -524,6 +524,7 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(
     assert f"bad: checkpoint-100/model.safetensors: {needs}: {how}" in said.err
 
 
+@pytest.mark.long
 def test_a_plan_says_what_the_import_does(at_runs: Run) -> None:
     """Of a head of other features, of the weights of a folder, and of values that are none."""
     only_bees()

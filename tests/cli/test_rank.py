@@ -109,7 +109,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, **right: Set[object]) -> list[str]:
     def prepare(*_: Any, known_as: str, **__: Any) -> str:
         return known_as
 
-    def measure(name: str, judges: Judges, batch_size: int) -> FeatureScores:
+    def measure(name: str, judges: Judges, batch_size: int, folder: Path) -> FeatureScores:
         who.append(name)
         chosen = right.get(name.partition("/")[2], set())
         names = [Path(sample.key).stem for sample in judges.dataset.train]

@@ -271,6 +271,7 @@ def test_what_was_not_measured_takes_as_long_as_what_was() -> None:
     assert next(_cut_off(SimpleNamespace(networks=left, left_out={}))) == over  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_network_that_fails_takes_no_part(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise MemoryError("no memory\nfor that")

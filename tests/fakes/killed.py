@@ -26,7 +26,7 @@ from sqlalchemy.engine import Engine
 
 from zoo.store.verify import verify
 
-__all__ = ["IN_PARTS", "STORIES", "look", "run"]
+__all__ = ["DONE", "IN_PARTS", "STORIES", "look", "run", "told_by"]
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -88,10 +88,13 @@ def _lfs(seed: int) -> Step:
             served.url, f"/{REPO}.git/info/lfs/objects/batch", "POST", token=token,
             body=json.dumps(batch).encode(),
         )  # fmt: skip
+        if told.status != 200:
+            return told.status
         (file,) = told.json["objects"]
         if "actions" in file:
             there = file["actions"]["upload"]["href"].removeprefix(served.url)
-            assert ask(served.url, there, "PUT", body=data).status == 200
+            if (got := ask(served.url, there, "PUT", body=data)).status != 200:
+                return got.status
         value = {"path": "model.safetensors", "algo": "sha256", "oid": oid, "size": size}
         lines = [{"key": "header", "value": {"summary": f"weights {seed}"}},
                  {"key": "lfsFile", "value": value}]  # fmt: skip
@@ -144,24 +147,29 @@ def run(root: Path, steps: Sequence[Step], token: str, at: int) -> Iterator[int]
 def look(root: Path, token: str) -> object:
     """What the server tells, and whether its files are well."""
     with serving(root) as served:
-        found: dict[str, object] = {}
-        for each in ("ann/line", "ann/other"):
-            told = ask(served.url, f"/api/models/{each}", token=token)
-            if told.status != 200:
-                continue
-            refs = ask(served.url, f"/api/models/{each}/refs", token=token).json
-            commits = ask(served.url, f"/api/models/{each}/commits/main", token=token)
-            found[each] = [
-                told.json["private"],
-                sorted(file["rfilename"] for file in told.json.get("siblings", ())),
-                sorted(ref["name"] for kind in ("branches", "tags") for ref in refs[kind]),
-                [row["title"] for row in commits.json] if commits.status == 200 else [],
-            ]
         _, wrong = served.accounts.audit.check()
         damages = verify(served.server.hub.workspace.store).damages
         assert not wrong, wrong
         assert damages == (), damages
-        return found
+        return told_by(served, token)
+
+
+def told_by(served: Served, token: str) -> object:
+    """What a server tells."""
+    found: dict[str, object] = {}
+    for each in ("ann/line", "ann/other"):
+        told = ask(served.url, f"/api/models/{each}", token=token)
+        if told.status != 200:
+            continue
+        refs = ask(served.url, f"/api/models/{each}/refs", token=token).json
+        commits = ask(served.url, f"/api/models/{each}/commits/main", token=token)
+        found[each] = [
+            told.json["private"],
+            sorted(file["rfilename"] for file in told.json.get("siblings", ())),
+            sorted(ref["name"] for kind in ("branches", "tags") for ref in refs[kind]),
+            [row["title"] for row in commits.json] if commits.status == 200 else [],
+        ]
+    return found
 
 
 def main(root: Path, story: str, token: str) -> None:

@@ -13,11 +13,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=120")
@@ -43,9 +44,34 @@ class Server:
         folder: Where its socket and its data are.
     """
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
-        self.folder = folder
-        self.process = process
+    def __init__(self, folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.folder, self._start = folder, start
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the data that are there, and wait until it answers."""
+        self.process = self._start()
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.connect().close()
+            except psycopg.OperationalError:
+                ended = self.process.poll() is not None
+                if ended or time.monotonic() > end:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        """Kill it with all its processes, as when memory runs out."""
+        each = [psutil.Process(self.process.pid)]
+        each += each[0].children(recursive=True)
+        for process in each:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(START_SECONDS)
+        psutil.wait_procs(each, START_SECONDS)  # the next one waits for their shared memory
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://zoo@/{database}?host={self.folder}"
@@ -76,8 +102,8 @@ class Server:
 
 
 @contextmanager
-def running(bin_folder: Path) -> Iterator[Server]:
-    """A server, stopped and its folder deleted in the end."""
+def running(bin_folder: Path, *more: str) -> Iterator[Server]:
+    """A server, with ``more`` settings; stopped and its folder deleted in the end."""
     where = os.environ.get("PYTEST_DEBUG_TEMPROOT")  # memory, where there is enough
     folder = Path(tempfile.mkdtemp(prefix="zoo-pg-", dir=where))  # short: a socket's path must be
     owner = _owner()
@@ -96,17 +122,21 @@ def running(bin_folder: Path) -> Iterator[Server]:
             capture_output=True, check=False, **common,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr.decode()
-        settings = [part for each in FAST for part in ("-c", each)]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [bin_folder / "postgres", "-D", data, "-k", folder, "-h", "", *settings],
-                stdout=log, stderr=log, **common,
-            )  # fmt: skip
+        settings = [part for each in (*FAST, *more) for part in ("-c", each)]
+
+        def start() -> subprocess.Popen[bytes]:
+            with (folder / "log").open("ab") as log:
+                return subprocess.Popen(
+                    [bin_folder / "postgres", "-D", data, "-k", folder, "-h", "", *settings],
+                    stdout=log, stderr=log, **common,
+                )  # fmt: skip
+
+        server = Server(folder, start)
         try:
-            yield _ready(Server(folder, process))
+            yield server
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once: its data go too
-            process.wait(START_SECONDS)
+            server.process.send_signal(signal.SIGQUIT)  # at once: its data go too
+            server.process.wait(START_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,17 +147,3 @@ def _owner() -> Mapping[str, Any]:
     names = {entry.pw_name for entry in pwd.getpwall()}
     account = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-def _ready(server: Server) -> Server:
-    end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            server.connect().close()
-        except psycopg.OperationalError:
-            ended = server.process.poll() is not None
-            if ended or time.monotonic() > end:
-                raise AssertionError((server.folder / "log").read_text()) from None
-            time.sleep(0.05)
-        else:
-            return server

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes.served import Served
 
-from zoo.lookup.reporting import told_line
+from zoo.lookup.reporting import reported_line
 from zoo.lookup.runs import METRICS, RUN, Run
 
 __all__ = ["SECRETS", "make_run", "steps", "told_there", "told_here", "with_token", "write_lines"]
@@ -62,7 +62,9 @@ def write_lines(run: Run, lines: Iterable[dict[str, Any]], mode: str = "a") -> N
 
 def told_here(folder: Path) -> list[Any]:
     """The lines of a local journal that are to be told."""
-    found = (told_line(json.loads(text)) for text in (folder / METRICS).read_text().splitlines())
+    found = (
+        reported_line(json.loads(text)) for text in (folder / METRICS).read_text().splitlines()
+    )
     return [json.loads(text) for text in found if text]
 
 

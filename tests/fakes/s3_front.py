@@ -6,10 +6,12 @@ import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["KEY_ID", "SECRET", "Front"]
+__all__ = ["CUT", "KEY_ID", "SECRET", "Answer", "Front"]
 
 KEY_ID, SECRET = "AKIAEXAMPLEKEYID", "verysecretaccesskey"
 
+CUT = 0
+"""The status of an answer that never comes: the line is cut off."""
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
@@ -37,6 +39,9 @@ class Front:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with front._lock:
                     status, headers, data = front.answer(self, body)
+                if status == CUT:
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 for name, value in headers:
                     if name.lower() not in ("connection", "transfer-encoding", "date", "server"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +24,17 @@ from zoo.serve.who.accounts import Accounts
 from zoo.store.files import add_file
 from zoo.workspace import Workspace
 
-__all__ = ["CONFIG", "Got", "Served", "ask", "commit", "serving", "waited", "with_files"]
+__all__ = [
+    "CONFIG",
+    "Got",
+    "Served",
+    "ask",
+    "commit",
+    "running",
+    "serving",
+    "waited",
+    "with_files",
+]
 
 
 CONFIG = b'{"architecture": "toynet", "architectures": ["Toy"], "model_type": "toy"}'
@@ -162,3 +175,18 @@ def serving(
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def running(root: Path, *more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """``zoo serve`` with ``more`` options, of the zoo in ``root``: its URL and its process."""
+    command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0",
+               "--quiet", *more]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            url = re.search(r"http://[\d.:]+\d", process.stdout.readline())
+            assert url
+            yield url[0], process
+        finally:
+            process.terminate()

@@ -4,9 +4,7 @@ again, and a prune makes room.
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from fakes import work
 from fakes.checkpoints import add_checkpoint, assert_sound, raw_file
 from fakes.forks import Forks
 from fakes.program import zoo
+from fakes.small_disk import Disk, small_disk
 
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, Unavailable
@@ -31,42 +30,10 @@ ROOM = range(0, 176 * KIB, 12 * KIB)
 """Free space, from none to enough for anything below."""
 
 
-class Disk:
-    """A small disk, and what fills it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.ballast = root / "ballast"
-
-    def fill(self, *, leave: int = 0) -> None:
-        """Leave no more than so many bytes free."""
-        with self.ballast.open("ab", buffering=0) as file:
-            while (free := self.free() - leave) > 0:
-                file.write(bytes(min(free, 64 * KIB)))
-
-    def free(self) -> int:
-        stat = os.statvfs(self.root)
-        return stat.f_bavail * stat.f_frsize
-
-    def relieve(self) -> None:
-        self.ballast.unlink(missing_ok=True)
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    root = tmp_path / "disk"
-    root.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(root)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted: {done.stderr.strip()}")
-    try:
-        yield Disk(root)
-    finally:
-        subprocess.run(["umount", "--lazy", str(root)], check=True)
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        yield disk
 
 
 @pytest.fixture(scope="module")

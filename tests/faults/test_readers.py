@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.program import Said, as_user, zoo
+from fakes.small_disk import Disk, small_disk
 
 from zoo.backbones.describe import describe
 from zoo.domain.hierarchy import HeadPart, Hierarchy
@@ -268,56 +269,43 @@ def test_what_cannot_be_kept_is_traced_all_the_same(
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk."""
-    root = tmp_path / "disk"
-    root.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(root)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("nothing may be mounted here")
-    yield root
-    subprocess.run(["umount", str(root)], check=True)
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with small_disk(tmp_path / "disk", 2 << 20) as disk:
+        yield disk
 
 
 def remount(root: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", str(root)], check=True)
 
 
-def test_a_read_only_disk(disk: Path) -> None:
-    workspace = Workspace.create(disk / "zoo")
+def test_a_read_only_disk(disk: Disk) -> None:
+    workspace = Workspace.create(disk.root / "zoo")
     add_checkpoint(workspace, NAME)
     workspace.close()
-    remount(disk, "ro")
+    remount(disk.root, "ro")
     for line in READS:
-        assert NAME in zoo("--home", disk / "zoo", *line).done().out or line == ("verify",)
-    zoo("--home", disk / "zoo", "delete", NAME).refused("registry.db", "the disk is read-only")
-    remount(disk, "rw")
+        assert NAME in zoo("--home", disk.root / "zoo", *line).done().out or line == ("verify",)
+    zoo("--home", disk.root / "zoo", "delete", NAME).refused("registry.db", "the disk is read-only")
+    remount(disk.root, "rw")
 
 
 @pytest.mark.long
-def test_a_full_disk_is_read_and_told(disk: Path) -> None:
-    home = disk / "zoo"
+def test_a_full_disk_is_read_and_told(disk: Disk) -> None:
+    home = disk.root / "zoo"
     workspace = Workspace.create(home)
     add_checkpoint(workspace, NAME, tensors())
     workspace.close()
-    ballast = disk / "ballast"
     for room in (0, 4096, 16384, 40960):
-        fill(disk, ballast, room)
+        disk.fill(leave=room)
         for line in READS:
             assert NAME in zoo("--home", home, *line).done().out or line == ("verify",)
         said = zoo("--home", home, "tag", NAME, "team/mine")
         if said.code:
             said.refused("no space left", "registry.db" if room < 4096 else "")
             assert not list((home / "refs" / "team").glob("mine/*/*.json"))
-        ballast.unlink()
+        disk.relieve()
     zoo("--home", home, "tag", NAME, "team/mine").done()
     assert "team/mine" in zoo("--home", home, "search").out
-
-
-def fill(disk: Path, ballast: Path, room: int) -> None:
-    with ballast.open("wb", buffering=0) as file:
-        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - room) > 0:
-            file.write(bytes(min(free, 65536)))
 
 
 @pytest.mark.long

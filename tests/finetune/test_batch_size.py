@@ -134,7 +134,7 @@ def test_an_epoch_of_many_images_keeps_its_steps(workspace: Workspace, shapes: P
     recipe = Recipe(data=str(shapes), **{**HOW, "batch_size": 4})
     prepared = prepare(workspace, "team/base", recipe, "cpu", silent)
     many = replace(prepared.dataset, train=prepared.dataset.train * 64)
-    found, _ = batch_size.found_batch(replace(prepared, dataset=many))
+    found, _ = batch_size.fitting_batch(replace(prepared, dataset=many))
     assert (found.batch_size, len(many.train) // 16) == (64, 108)
 
 

@@ -43,6 +43,7 @@ def weights(workspace: Workspace, name: str) -> dict[str, Tensor]:
     return load(workspace.store, workspace.names.resolve(name)[1]).state_dict()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_weights_lie_as_images_do(
     workspace: Workspace, shapes: Path, monkeypatch: pytest.MonkeyPatch

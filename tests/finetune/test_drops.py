@@ -42,6 +42,7 @@ def test_residual_branches_are_dropped_in_training(
     assert torch.equal(ready.model.eval()(images), plain.model.eval()(images))
 
 
+@pytest.mark.long
 def test_outputs_of_the_result_do_not_depend_on_chance(
     workspace: Workspace, base: str, shapes: Path
 ) -> None:

@@ -139,7 +139,9 @@ def tuned(workspace: Workspace, base: str, shapes: Path) -> Tuned:
 
 
 @pytest.mark.parametrize(
-    "how", [{"mixup": 0.4, "cutmix": 1.0}, {"views": 2}], ids=["mixed", "cached"]
+    "how",
+    [{"mixup": 0.4, "cutmix": 1.0}, pytest.param({"views": 2}, marks=pytest.mark.long)],
+    ids=["mixed", "cached"],
 )
 def test_a_fine_tune_is_the_same_to_the_bit(
     tuned: Tuned, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]

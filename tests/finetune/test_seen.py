@@ -133,6 +133,7 @@ def digests(made: zoo.Zoo, name: str) -> Sequence[str]:
     return [known[f"{part}_digest"] for part in ("test", "split")]
 
 
+@pytest.mark.long
 def test_a_further_run_is_tested_on_what_its_base_has_not_seen(small: zoo.Zoo, data: Path) -> None:
     asked = Recipe(data=str(data), strategy="probe", image_size=32, seed=3)
     line = "drawn from the 9 of these 45 images that team/flat was neither trained on nor chosen by"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
+import pytest
 from fakes.measured import MEASURED
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from zoo.ranking.prior import Prior
 from zoo.ranking.ranked import Ranked, Ranking
 
 
+@pytest.mark.long
 def test_each_network_is_drawn_and_the_first_are_named() -> None:
     tried = Outcome(
         name="everything", kind="training", options={}, score=0.9, low=0.8, high=1.0, images=40,

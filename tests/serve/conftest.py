@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.serve.hub import webhooks
+from zoo.serve.keep import reserve
 from zoo.serve.who import open as opening
 from zoo.workspace import Workspace
 
@@ -88,6 +89,14 @@ def accounts_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_file", open_file)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="package")
+def reserves_are_small() -> Iterator[None]:
+    """The folders of tests may be in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reserve, "RESERVE_BYTES", 1 << 16)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 import torch
 from fakes.adapters import adapted
 from fakes.served import serving
@@ -18,6 +19,7 @@ from zoo.transfer.sync import push
 from zoo.workspace import Workspace
 
 
+@pytest.mark.long
 def test_an_adapter_is_sent_as_what_it_is(tmp_path: Path) -> None:
     Workspace.create(tmp_path / "team").close()
     with closing(small_zoo(tmp_path, "test_vit")) as mine, serving(tmp_path / "team") as served:

@@ -89,7 +89,7 @@ def test_a_fine_tune_is_found_with_its_parent(
     assert len(api.list_repo_commits("ann/mine")) == 2
 
 
-@pytest.mark.parametrize("based", [True, False])
+@pytest.mark.parametrize("based", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_same_weights_have_the_same_parent(served: Served, at_once: None, based: bool) -> None:
     """Never a sibling, which shares more with them than their parent does."""
     workspace = Workspace(served.root)
@@ -302,6 +302,7 @@ def test_what_takes_too_long_is_ended(
     assert "ann/mine holds files only: it took more than 0.01 seconds" in caplog.text
 
 
+@pytest.mark.long
 def test_what_was_left_is_done_when_the_server_starts_again(
     served: Served, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

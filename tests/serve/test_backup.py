@@ -75,6 +75,8 @@ def test_it_is_copied_while_it_serves_and_served_elsewhere(
     assert files > 20
     assert bytes_ > 100_000
     assert to.stat().st_mode & 0o077 == 0
+    names, copies = ({path.name for path in root.iterdir()} for root in (served.root, to))
+    assert names - copies >= {"sent", "reserve"}
     files, _ = back_up(workspace, to)
     assert 0 < files < 3 * len(sent) + 10, "objects that are there stay"
     shutil.copytree(to, tmp_path / "restored")

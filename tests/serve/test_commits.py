@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,6 +203,31 @@ def test_a_checkpoint_goes_on_with_files_and_stays_one(
     api.delete_file("model.safetensors", "team/net")
     assert workspace.registry.ref(Reference.parse("team/net")) is None
     assert api.model_info("team/net").siblings
+
+
+def test_a_pickle_is_kept_and_never_opened(
+    plain: Plain, served: Served, tmp_path: Path, token: str
+) -> None:
+    """Not to show it, either."""
+    opened = tmp_path / "opened"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (opened,)
+
+    data = pickle.dumps(Bomb())
+    pickle.loads(data)
+    opened.unlink()
+    names = ("pytorch_model.bin", "model.safetensors", "x.pt", "examples.png")
+    sent = [small(name, data) for name in names]
+    assert plain.send(header(), small("config.json", CONFIG), *sent).status == 200
+    for path in ("", "/files", "/layers", "/lineage", "/versions", "/examples.png"):
+        assert served.ask(f"/{plain.repo}{path}", token=token, Accept="text/html").status < 500
+    assert served.ask(f"/api/models/{plain.repo}?full=1&blobs=1", token=token).status == 200
+    for name in names:
+        got = served.ask(f"/{plain.repo}/resolve/{plain.head()}/{name}", token=token)
+        assert (got.body, got.headers["content-type"]) == (data, "application/octet-stream")
+    assert not opened.exists()
 
 
 def test_a_lost_answer_is_given_again(plain: Plain) -> None:

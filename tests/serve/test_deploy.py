@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fakes.sending import sha256
 from fakes.served import Served, serving
+from fakes.smuggled import smuggled
 from safetensors.numpy import save_file
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
@@ -155,6 +156,27 @@ def test_whose_address_it_is_and_no_secret_in_the_log(proxied: Proxied) -> None:
         assert time.monotonic() < ends, log
         log = (proxied.folder / "access.log").read_text()
     assert "secret" not in log
+
+
+def test_no_request_is_hidden_in_another_one(proxied: Proxied) -> None:
+    """What nginx hands on is as many requests here as there: no answer is left for others."""
+    for said in smuggled("localhost", "/zoo/"):
+        last = b"GET /zoo/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        answer = b""
+        with closing(proxied.connect()) as connection:
+            connection.connect()
+            connection.sock.sendall(said + last)
+            connection.sock.settimeout(5)
+            with suppress(OSError):
+                while piece := connection.sock.recv(65536):
+                    answer += piece
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501", b"HTTP/1.1 200")), (
+            said,
+            answer,
+        )
+        for _ in range(3):
+            assert proxied.ask("/zoo/api/agent-harnesses")[0] == 200
+            assert proxied.ask("/zoo/no/such/page")[0] == 404
 
 
 def test_a_slow_sender_keeps_nobody_waiting(proxied: Proxied) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fakes.checkpoints import Tensors, add_checkpoint, flip_byte
 from fakes.served import CONFIG, Served, serving, with_files
+from fakes.smuggled import smuggled
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import http_backoff
 
@@ -190,21 +191,9 @@ def test_raw_bytes_on_the_socket(workspace: Workspace) -> None:
     """What is no request, or two in one, ends the connection."""
     with serving(workspace.root) as served:
         host, port = served.url.removeprefix("http://").split(":")
-        ok = f"GET / HTTP/1.1\r\nHost: {host}\r\n"
-        for said in (
-            "GARBAGE\r\n\r\n",
-            f"{ok}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            f"{ok}X: a\r\n b\r\n\r\n",
-            f"{ok}Content-Length: x\r\n\r\n",
-            f"{ok}Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-            f"{ok}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-            f"{ok}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-            f"{ok}Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
-            f"{ok}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n\r\n",
-            f"GET / HTTP/1.1\nHost: {host}\n\n",
-        ):
+        for said in smuggled(host):
             with socket.create_connection((host, int(port)), timeout=20) as client:
-                client.sendall(said.encode())
+                client.sendall(said)
                 client.shutdown(socket.SHUT_WR)
                 answer = b"".join(iter(lambda: client.recv(65536), b""))
             assert answer.startswith(b"HTTP/1.1 400"), said

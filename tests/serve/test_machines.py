@@ -166,6 +166,7 @@ def test_commits_through_both_are_one_line(fleet: Fleet) -> None:
     assert sorted(titles) == sorted(["first", *(f"{w}-{n}" for w in range(3) for n in range(2))])
 
 
+@pytest.mark.long
 def test_two_machines_never_go_over_a_quota(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has found room for a commit, and one alone fits."""
     token = fleet.one.token("eve", "write")

@@ -126,6 +126,30 @@ def test_what_can_be_no_repository(served: Served, said: dict[str, object], code
     )
 
 
+@pytest.mark.parametrize("namespace", ["api", "v1", "Zoo", "sign-in", "datasets"])
+def test_nothing_new_is_called_as_an_address_of_the_server(served: Served, namespace: str) -> None:
+    """Nobody has such an account; admins own all namespaces."""
+    admin, new = served.token("admin", "write"), f"{namespace}/net"
+    path = "/api/models/team/net/duplicate"
+    assert served.ask("/api/models/team/net", token=admin).status == 200
+    for got in (
+        create(served, admin, new),
+        move(served, admin, "team/net", new),
+        tell(served, "POST", path, admin, repository=new),
+    ):
+        assert (got.code, got.json["error"]) == (
+            "BadRequest", f"{new} cannot be a new name here: addresses of the server begin so",
+        )  # fmt: skip
+    entry = RefEntry.from_bytes(
+        served.ask("/zoo/v1/store/refs/team/net/latest/00000001.json", token=admin).body, 1
+    )
+    key = f"/zoo/v1/store/refs/{new}/latest/00000001.json"
+    got = served.ask(key, "PUT", token=admin, body=entry.to_bytes(), If_None_Match="*")
+    assert got.code == "BadRequest"
+    assert "addresses of the server" in got.json["error"]
+    assert served.ask("/api/models/team/net", token=admin).status == 200
+
+
 def test_who_may_read_it_is_said_by_its_owner(served: Served) -> None:
     ann, cleo = served.token("ann", "write"), served.token("cleo", "write")
     url = "/api/models/cleo/open/settings"

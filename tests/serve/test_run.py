@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -19,7 +20,7 @@ from fakes.served import Served, serving
 
 import zoo
 from zoo.errors import InvalidOption, MissingPackage, Unavailable
-from zoo.serve import PACKAGES, check_installed
+from zoo.serve import PACKAGES, check_installed, run
 from zoo.serve.http import answer, cycle
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.guard import Address
@@ -27,6 +28,7 @@ from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.run import Server
 from zoo.serve.table import ROUTES
 from zoo.serve.watch import logs
+from zoo.serve.who.locks import Locks
 from zoo.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +62,9 @@ run(Workspace(Path(sys.argv[1])), address, ask, quiet=True, tries=True)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_the_server_has_no_torch_and_ends_when_it_is_told_to(
     tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -86,6 +90,26 @@ def test_it_listens_where_nobody_else_does(served: Served) -> None:
         Server(workspace, Address.checked("127.0.0.1", port, ""))
     assert "--port" in taken.value.advice
     workspace.close()
+
+
+def test_what_is_done_beside_outlasts_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket is away just as a machine begins to do what one does for all."""
+    zoo.init(tmp_path / "zoo").close()
+    leads, tried = iter([False]), threading.Event()
+
+    def fails(_: Server) -> None:
+        tried.set()
+        raise Unavailable("s3://lab/zoo", "does not answer")
+
+    monkeypatch.setattr(Server, "_prepare_all", fails)
+    monkeypatch.setattr(Locks, "leads", lambda _: next(leads, True))
+    monkeypatch.setattr(run, "LEAD_SECONDS", 0.01)
+    with serving(tmp_path / "zoo") as served:
+        assert tried.wait(20)
+        time.sleep(0.05)
+        assert "tend" in {each.name for each in served.server._threads if each.is_alive()}
 
 
 @pytest.mark.parametrize(

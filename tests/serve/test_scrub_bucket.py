@@ -189,6 +189,7 @@ def test_a_note_that_is_deep_is_none(bucket: Bucket, store: Store) -> None:
     assert read_scrubbed(store).last
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "state",
     [

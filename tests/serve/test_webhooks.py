@@ -110,6 +110,29 @@ def test_a_namespace_is_told_of_nothing_that_it_may_not_read(
     assert [row["detail"] for row in rows] == ["to team/net", "to secret/net"]
 
 
+@pytest.mark.usefixtures("told")
+def test_those_of_a_repository_follow_it_within_its_namespace(
+    served: Served, receiver: Receiver
+) -> None:
+    """Of what was missed before, and of the move, they are told by the old name."""
+    accounts, token = served.accounts, served.token("leo", "write")
+    deliveries = Deliveries(served.server.hub, served.url, Event())
+    api = HfApi(endpoint=served.url, token=token)
+    for _ in range(2):
+        accounts.webhooks.add(receiver.url, "leo/old", private=True)
+    api.create_repo("leo/old")
+    api.move_repo("leo/old", "leo/new")
+    wait(deliveries.look())
+    served.commit("leo/new", "one", token)
+    wait(deliveries.look())
+    names = [body["repo"]["name"] for _, body in receiver.got]
+    assert sorted(names) == sorted(["leo/old", "leo/old", "leo/new"] * 2)
+    accounts.grant("team", "leo", "owner")
+    api.move_repo("leo/new", "team/leos")
+    wait(deliveries.look())
+    assert {each.path for each in accounts.webhooks.all() if each.path[:3] == "leo"} == {"leo/new"}
+
+
 def test_the_newest_commit_is_told(
     served: Served, receiver: Receiver, told: Callable[[], Webhook]
 ) -> None:

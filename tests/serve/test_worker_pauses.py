@@ -14,6 +14,7 @@ from zoo.serve.http.guard import Address
 from zoo.serve.workers import _Setup, _Worker
 
 
+@pytest.mark.long
 def test_pauses_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, began = 0.0, list[float]()
     monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: now))

@@ -25,7 +25,7 @@ from blake3 import blake3
 from fakes.checkpoints import add_checkpoint, assert_sound
 from fakes.postgres import Server as Postgres
 from fakes.sampled import every
-from fakes.served import Got, ask, commit
+from fakes.served import Got, ask, commit, running
 from fakes.signed import sign_in
 from huggingface_hub import HfApi
 
@@ -74,16 +74,8 @@ def serving(root: Path, count: int) -> Iterator[Serving]:
     with closing(Workspace.create(root)) as made, closing(Accounts.of(made)) as who:
         who.add("ann")
         token = str(who.new_token("ann", "x", "write")[1])
-    command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0",
-               "--workers", str(count), "--quiet"]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            url = re.search(r"http://[\d.:]+\d", process.stdout.readline())
-            assert url
-            yield Serving(url[0], root, token, process, os.environ.get("ZOO_DB", ""))
-        finally:
-            process.terminate()
+    with running(root, "--workers", str(count)) as (url, process):
+        yield Serving(url, root, token, process, os.environ.get("ZOO_DB", ""))
 
 
 def until(what: Callable[[], bool]) -> None:

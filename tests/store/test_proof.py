@@ -13,6 +13,7 @@ from zoo.errors import InvalidManifest
 from zoo.store.proof import check_file
 
 
+@pytest.mark.long
 def test_a_header_that_is_larger_than_any_is_not_read() -> None:
     """It is parsed whole, so all of it would be in memory at once."""
     one = Digest("blake3", "ab" * 32)

@@ -115,7 +115,7 @@ def test_what_a_snapshot_needs_is_kept_and_goes_with_it(zoo: Workspace) -> None:
     assert (objects_in(zoo.store), objects_in(zoo.store, "manifests")) == before
     for ref in (WHOLE, FILES):
         delete(zoo, ref, None)
-        assert restore(zoo, ref, None).manifest == zoo.told(target(zoo, ref))
+        assert restore(zoo, ref, None).manifest == zoo.shown_digest(target(zoo, ref))
         with earlier():
             delete(zoo, ref, None)
     prune()

@@ -38,7 +38,7 @@ from zoo.finetune.setup.prepare import (
 from zoo.finetune.setup.seen import runs_by_result, seen
 from zoo.finetune.strategies.advised import groups_digest, test_digest
 from zoo.lookup.history import Row, StoredAdvice, remember
-from zoo.lookup.runs import CACHE, TRIALS, writable
+from zoo.lookup.runs import ACTIVATIONS, CACHE, TRIALS, writable
 from zoo.reflog import now
 from zoo.workspace import Workspace
 
@@ -124,7 +124,7 @@ def advise(
         _announce(prepared)
         if root != workspace.root:
             progress.say("this zoo may only be read: what is tried is not kept in it")
-        reading = read(prepared, batch_size)
+        reading = read(prepared, batch_size, root / CACHE / ACTIVATIONS)
         facts, together = _facts(prepared, reading)
         layers, plan = _layers(prepared, reading, facts, together), None
         known = seen(workspace, prepared.parent, prepared.dataset, runs_by_result(workspace))

@@ -87,7 +87,7 @@ def alike(pictures: Tensor, near: Near, task: Task) -> list[Alike]:
         chunk, left = chunk[close], left[close]
         if len(chunk):
             same = (left <= _limits(pictures, chunk)) & _same_colors(pictures, chunk)
-            matches += [Alike(*pair, rest) for (pair, rest) in _told(chunk[same], left[same])]
+            matches += [Alike(*pair, rest) for (pair, rest) in _rows(chunk[same], left[same])]
     return matches
 
 
@@ -103,7 +103,7 @@ def hashes(pictures: Tensor) -> Tensor:
     return torch.from_numpy(np.concatenate(codes).astype(np.float32))
 
 
-def _told(pairs: Tensor, left: Tensor) -> Iterator[tuple[tuple[int, int], float]]:
+def _rows(pairs: Tensor, left: Tensor) -> Iterator[tuple[tuple[int, int], float]]:
     return zip(map(tuple, pairs.tolist()), left.tolist(), strict=True)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +19,15 @@ from blake3 import blake3
 from PIL import Image
 from torch import Tensor
 
+from zoo.advice.kept import KeptRows
 from zoo.backbones.features import extract
 from zoo.backbones.taps import Tap
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.augment import Transform, training_transform
-from zoo.finetune.dataset.batches import Batches
-from zoo.finetune.dataset.dataset import PARTS, Sample
+from zoo.finetune.dataset.batches import Batches, targets_of
+from zoo.finetune.dataset.dataset import PARTS, Dataset, Sample
+from zoo.finetune.features.cache import below_digest
+from zoo.finetune.features.loaders import computation
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.depths import distinct, stage_taps
 from zoo.finetune.strategies.linear import fitting
@@ -35,6 +39,7 @@ SIDE = 32
 COLORS = 3
 RUNS = 4
 """Batches that a CPU computes at once, at most: each needs memory."""
+FEATURES = "features"
 HASHED = 3
 """Numbers of 24 bits, which float32 holds exactly, in the hash of an image's pixels."""
 
@@ -59,21 +64,84 @@ class Reading:
         return torch.tensor([at for at, part in enumerate(self.part) if part in parts])
 
 
-def read(prepared: PreparedRun, batch_size: int) -> Reading:
-    """Read all images of a dataset with the network of the base.
+def read(
+    prepared: PreparedRun, batch_size: int, folder: Path, dataset: Dataset | None = None
+) -> Reading:
+    """Read all images of a dataset, that of ``prepared`` by default, with the network of the base;
+    not those that were read with it before: what was computed of these is kept in ``folder``.
 
     Raises:
         InvalidImage: One became unreadable since it was checked.
+        InvalidData: Some changed since.
         InvalidOption: The memory is too small for batches of so many images.
         Unsupported: The network gives no features before its head, or not finite ones.
     """
-    dataset, planned = prepared.dataset, prepared.network.planned
+    dataset = dataset or prepared.dataset
     parts = {name: getattr(dataset, name) for name in PARTS}
     samples = tuple(sample for each in parts.values() for sample in each)
+    blank = torch.zeros(1, *_input_size(prepared), device=prepared.device)
+    taps = stage_taps(prepared.model, prepared.hierarchy, blank)
+    rows = _rows(prepared, taps, dataset, samples, batch_size, folder)
+    features = [rows[f"{FEATURES}.{at}"] for at in range(len(taps))]
+    kept = distinct(features)
+    return Reading(
+        samples=samples,
+        part=tuple(name for name, each in parts.items() for _ in each),
+        group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
+        targets=targets_of(samples, dataset.task),
+        taps=tuple(taps[at] for at in kept),
+        features=tuple(features[at] for at in kept),
+        pictures=rows["pictures"],
+        sizes=rows["sizes"],
+        pixels=rows["pixels"],
+        device=fitting(prepared.device),
+    )
+
+
+def _rows(
+    prepared: PreparedRun,
+    taps: Sequence[Tap],
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    batch_size: int,
+    folder: Path,
+) -> dict[str, Tensor]:
+    """What is computed of each image, computed now of those of which it is not kept."""
+    what = {
+        **computation(prepared),
+        "batch": batch_size,
+        "features": [f"{tap.unit} {tap.path} {tap.at_input} {tap.dimension}" for tap in taps],
+        "network": str(prepared.parent),
+        "weights": below_digest(prepared.model, prepared.hierarchy, prepared.units - 1),
+        "side": SIDE,
+    }
+    kept = KeptRows.load(folder, what)
+    digests, known = [dataset.digests[sample.key] for sample in samples], {*kept.images}
+    new = {
+        digest: each for digest, each in zip(digests, samples, strict=True) if digest not in known
+    }
+    if known and len(new) < len(samples):
+        prepared.progress.say(
+            f"{len(samples) - len(new):,} of {len(samples):,} images were read "
+            f"with {prepared.base} before"
+        )
+    if new:
+        computed = _compute(prepared, taps, dataset, tuple(new.values()), batch_size)
+        dataset.check_unchanged()  # else they would be kept as those of other images
+        kept.add([*new], computed)
+    return kept.of(digests)
+
+
+def _compute(
+    prepared: PreparedRun,
+    taps: Sequence[Tap],
+    dataset: Dataset,
+    samples: tuple[Sample, ...],
+    batch_size: int,
+) -> dict[str, Tensor]:
+    planned = prepared.network.planned
     transform = _both(training_transform(planned.preprocessing, planned.backbone.plugin))
     batches = Batches(dataset, samples, transform, batch_size, once=True)
-    blank = torch.zeros(1, *planned.preprocessing.input_size, device=prepared.device)
-    taps = stage_taps(prepared.model, prepared.hierarchy, blank)
     small, sizes, pixels = list[Tensor](), list[Tensor](), list[Tensor]()
 
     def inputs() -> Iterator[tuple[Tensor, Tensor]]:
@@ -87,7 +155,7 @@ def read(prepared: PreparedRun, batch_size: int) -> Reading:
     runs = min(RUNS, torch.get_num_threads()) if prepared.device.type == "cpu" else 1
     with prepared.progress("reading features", len(samples)) as task:
         try:
-            features, targets = extract(prepared.model, taps, inputs(), task, runs=runs)
+            features, _ = extract(prepared.model, taps, inputs(), task, runs=runs)
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise InvalidOption(
                 f"the memory of {prepared.device} is too small for batches of {batch_size} images",
@@ -95,19 +163,16 @@ def read(prepared: PreparedRun, batch_size: int) -> Reading:
             ) from error
     if not all(values.isfinite().all() for values in features):
         raise Unsupported(f"the features of {prepared.base} are NaN or infinite: they say nothing")
-    kept = distinct(features)
-    return Reading(
-        samples=samples,
-        part=tuple(name for name, each in parts.items() for _ in each),
-        group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
-        targets=targets,
-        taps=tuple(taps[at] for at in kept),
-        features=tuple(features[at] for at in kept),
-        pictures=torch.cat(small),
-        sizes=torch.cat(sizes),
-        pixels=torch.cat(pixels),
-        device=fitting(prepared.device),
-    )
+    return {
+        **{f"{FEATURES}.{at}": values.contiguous() for at, values in enumerate(features)},
+        "pictures": torch.cat(small),
+        "sizes": torch.cat(sizes),
+        "pixels": torch.cat(pixels),
+    }
+
+
+def _input_size(prepared: PreparedRun) -> tuple[int, int, int]:
+    return prepared.network.planned.preprocessing.input_size
 
 
 def _both(transform: Transform) -> Transform:
@@ -130,7 +195,7 @@ def _joined(transform: Transform, image: Image.Image) -> Tensor:
 
 def _apart(joined: Tensor, prepared: PreparedRun) -> Sequence[Tensor]:
     """Inverse of `_joined`, for a batch."""
-    shape = prepared.network.planned.preprocessing.input_size
+    shape = _input_size(prepared)
     pixels = int(np.prod(shape))
     lengths = [pixels, SIDE * SIDE * COLORS, 2, HASHED]
     images, picture, size, hashed = torch.split(joined[:, 0, 0], lengths, dim=1)

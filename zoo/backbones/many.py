@@ -30,8 +30,8 @@ from zoo.backbones.predict import (
     each_image,
     likely,
     output_names,
+    predict_batch,
     task_of,
-    told,
 )
 from zoo.backbones.predicted import Columns, PredictionsFile, check_out, write_table
 from zoo.backbones.preprocess import EncodedImage
@@ -298,7 +298,7 @@ def _answers(
     """What there is to say of each image that was read; see `_columns`."""
     images = batch.images.to(next(model.parameters()).device, non_blocking=True)
     try:
-        logits, distances = told(model, images, names, asked.trust, asked.views)
+        logits, distances = predict_batch(model, images, names, asked.trust, asked.views)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Unsupported(
             f"the memory is too small for {len(images)} images at once",

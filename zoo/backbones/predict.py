@@ -40,7 +40,7 @@ __all__ = [
     "refused",
     "several",
     "task_of",
-    "told",
+    "predict_batch",
 ]
 
 LOG = logging.getLogger("zoo")
@@ -126,7 +126,7 @@ def predict(
                 raise
             bad.append(error)
             continue
-        yield _read(name, told(model, batch, [name], trust, views), card, top, trust)
+        yield _read(name, predict_batch(model, batch, [name], trust, views), card, top, trust)
 
 
 def card_of(model: nn.Module) -> Card:
@@ -201,7 +201,7 @@ class BatchPredictions(NamedTuple):
 
 
 @torch.no_grad()
-def told(
+def predict_batch(
     model: nn.Module, images: Tensor, names: Sequence[str], trust: Trust, views: int
 ) -> BatchPredictions:
     """What a network says of images (N, C, H, W), which are on its device; raises as `predict`."""

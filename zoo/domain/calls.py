@@ -82,7 +82,9 @@ def _spelled_out(signature: inspect.Signature, names: Mapping[str, object]) -> i
         known = _known(str(each.annotation), names) if each.kind is each.VAR_KEYWORD else None
         parameters += (
             [
-                each.replace(name=name, kind=each.KEYWORD_ONLY, default=..., annotation=_said(kind))
+                each.replace(
+                    name=name, kind=each.KEYWORD_ONLY, default=..., annotation=_text_of(kind)
+                )
                 for name, kind in known.items()
             ]
             if known
@@ -96,7 +98,7 @@ def _known(annotation: str, names: Mapping[str, object]) -> Mapping[str, object]
     return getattr(names.get(annotation[len("Unpack[") : -1]), "__annotations__", None)
 
 
-def _said(annotation: object) -> str:
+def _text_of(annotation: object) -> str:
     return getattr(annotation, "__forward_arg__", str(annotation))
 
 
@@ -109,7 +111,7 @@ def _check_named(given: Mapping[str, object], annotation: str, names: Mapping[st
             error = InvalidOption(f"there is no option '{name}'")
             error.near = tuple(difflib.get_close_matches(name, known, n=2))
             raise error
-        _check(name, value, _said(known[name]))
+        _check(name, value, _text_of(known[name]))
 
 
 def _order(method: Callable[..., object], signature: inspect.Signature) -> str:

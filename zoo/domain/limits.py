@@ -286,6 +286,9 @@ INDEXED_CLASSES = 25_000
 LEFT_BYTES = 64 * MIB
 """Of a server's disk that no file that is sent takes: names, accounts and the audit log go on."""
 
+RESERVE_BYTES = 16 * MIB
+"""Of a server's disk that a file takes which goes when a deletion finds no room."""
+
 PROVEN_BYTES = 64 * MIB
 """Of an object that is sent encoded to a server; a larger one that claims to be more than 16 times
 what was sent is decoded twice, and written only the second time."""

@@ -36,7 +36,7 @@ __all__ = [
     "data_name",
     "in_words",
     "spelled",
-    "told",
+    "public_options",
 ]
 
 LP_FT_SHARE = 0.1
@@ -639,7 +639,7 @@ def chosen(recorded: Mapping[str, object], device: str = "") -> Json:
     }
 
 
-def told(recorded: Mapping[str, object]) -> Json:
+def public_options(recorded: Mapping[str, object]) -> Json:
     """Those options of a recipe that this version knows, as others may read them: without the
     folders that its data lies in. Anybody may have written it.
     """

@@ -26,7 +26,7 @@ from zoo.exchange.import_report import ImportReport
 from zoo.exchange.infer_architecture import which_fits
 from zoo.exchange.origin import Origin
 from zoo.exchange.weights import ReadWeights, read_state
-from zoo.exchange.wrappers import best_prefix, told_apart, wrapped_in
+from zoo.exchange.wrappers import ambiguity, best_prefix, wrapped_in
 from zoo.lookup.match import prefix_of
 
 __all__ = ["BuiltNetwork", "built"]
@@ -191,7 +191,7 @@ def _prefixed(
     several = _prefixes(body, state)
     if len(several) > 1:
         if (best := best_prefix(several)) is None:
-            raise InvalidWeights(path, told_apart(several))
+            raise InvalidWeights(path, ambiguity(several))
         return [best, *(each for each in several if each != best)]
     likely = ("", *several, prefix_of(state, own), wrapped_in(state))
     for prefix in dict.fromkeys(likely):

@@ -35,7 +35,7 @@ def proven(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> tu
     return alone.descending(workspace.store.manifest(parent.manifest), parent), ""
 
 
-def _told(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> str:
+def _stated(workspace: Workspace, manifest: Manifest, record: FolderRecord) -> str:
     """What of a checkpoint its folder states, in a line; empty if nothing."""
     provenance, parts = manifest.provenance, []
     if provenance.get("metrics", "").startswith(BY_FOLDER):
@@ -64,7 +64,7 @@ def with_folder(
     (whole, report), layout = resolved, candidate.origin.layout
     if layout is None or layout.record is None or layout.whole is None:
         return resolved
-    stated = _told(workspace, whole, layout.record)
+    stated = _stated(workspace, whole, layout.record)
     if not layout.recorded:
         not_taken = "nothing that is taken: its figures are of other weights"
     return whole, replace(report, folder=", ".join(filter(None, (stated, not_taken))))

@@ -93,7 +93,7 @@ def edit(
     whole = _stated(workspace, before, origin, unset)
     changed = tuple(_changed(before, whole))
     if not changed:
-        return _told(ref, digest, None, (), before, before, ())
+        return _edited(ref, digest, None, (), before, before, ())
     slips = filter(None, map(metric_names.remark, options.get("metrics") or ()))
     remarks = (*slips, *_remarks(workspace, ref, digest, before, changed))
     whole = replace(whole, provenance={**whole.provenance, EDITED: str(digest)})
@@ -107,10 +107,10 @@ def edit(
     if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
         for each in evaluations:
             workspace.keep_figures(EVALUATIONS, replace(each, manifest=edited))
-    return _told(ref, edited, digest, changed, before, whole, remarks)
+    return _edited(ref, edited, digest, changed, before, whole, remarks)
 
 
-def _told(
+def _edited(
     ref: Reference,
     digest: Digest,
     moved_from: Digest | None,

@@ -250,7 +250,7 @@ def _configuration(
 ) -> dict[str, str]:
     # Other libraries would read the weights without the adapter.
     own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
-    config = {**(own or _told_why(manifest)), KEY: _part(manifest, record)}
+    config = {**(own or _config_note(manifest)), KEY: _part(manifest, record)}
     beside = (
         backbone.companions(module, manifest) if isinstance(backbone, SupportsConfigFiles) else {}
     )
@@ -260,7 +260,7 @@ def _configuration(
     }
 
 
-def _told_why(manifest: Manifest) -> Json:
+def _config_note(manifest: Manifest) -> Json:
     """What a library that cannot build a network says by itself: it calls by name what it does not
     know, and a ``config.json`` without that name is an error that tells nothing.
     """

@@ -91,7 +91,7 @@ def or_here(
     whole, report = resolved
     entry = workspace.store.read_ref(ref)
     current = entry.manifest if entry and not entry.deleted else None
-    options, same = {*_stated(candidate)}, _made_of(sha256, alike)
+    options, same = {*_stated(candidate)}, _made_from(sha256, alike)
     if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
         same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
     foreign = {
@@ -118,7 +118,7 @@ def or_here(
     return known, replace(
         report,
         here=str(ref) if str(ref) in refs else name,
-        here_has=_told(known, _other(known, whole)),
+        here_has=_describe(known, _other(known, whole)),
         differs=tuple(WORDS.get(each, each) for each in FIELDS if each in differs - {"files"}),
         metrics=report.metrics if "metrics" in names else "",
         classes=report.classes if "classes" in names else "",
@@ -179,7 +179,7 @@ def known_before(workspace: Workspace, ref: Reference, checked: CheckedWeights) 
     return descending(whole, *origin.parent) if origin.parent else whole
 
 
-def _made_of(sha256: str, alike: Sequence[Candidate]) -> list[Candidate]:
+def _made_from(sha256: str, alike: Sequence[Candidate]) -> list[Candidate]:
     """The checkpoints here that were made of the file with that hash."""
     return [
         one
@@ -222,7 +222,7 @@ def _value(manifest: Manifest, name: str) -> object:
     return getattr(manifest, name)
 
 
-def _told(known: Manifest, names: Collection[str]) -> tuple[str, ...]:
+def _describe(known: Manifest, names: Collection[str]) -> tuple[str, ...]:
     """What a checkpoint has in those of the `FIELDS`, in words."""
     main = ["accuracy"] if "accuracy" in known.metrics else list(known.metrics)[:LISTED]
     figures = ", ".join(f"{name} {known.metrics[name]:.4g}" for name in main)

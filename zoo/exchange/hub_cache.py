@@ -128,7 +128,7 @@ def fill_hub_cache(
     have = dict(_here(workspace.store.document(digest)))
     name = repo_folder_name(repo_id=repository.repo, repo_type="model")
     folder = Path(constants.HF_HUB_CACHE) / name
-    commit, files = _told(repository)
+    commit, files = _ask_hub(repository)
     with disk_errors(folder), progress(f"writing {repository.repo}", len(files)) as task:
         for file in files:
             blob = folder / "blobs" / file.key
@@ -171,7 +171,7 @@ class _File:
     key: str
 
 
-def _told(repository: Repository) -> tuple[str, list[_File]]:
+def _ask_hub(repository: Repository) -> tuple[str, list[_File]]:
     """The commit, and its files, as the server says; all of that may become paths here."""
     try:
         api = HfApi(repository.endpoint, token=repository.token)

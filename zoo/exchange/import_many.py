@@ -16,7 +16,7 @@ from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import completed
 from zoo.exchange.import_names import IMPORT, name_check
-from zoo.exchange.import_parents import found_parent
+from zoo.exchange.import_parents import fetched_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
 from zoo.exchange.origin import FromPlan, origin_of
 from zoo.exchange.planned import ImportPlan, PlannedFile
@@ -91,7 +91,7 @@ def _imported(
             if file.manifest is None:
                 imported = _import(workspace, file, from_plan, options)
                 digest, taken = imported.manifest, replace(imported.taken, parent="")
-                notes = [text for text in (str(taken), taken.said) if text]
+                notes = [text for text in (str(taken), taken.summary) if text]
             else:
                 digest = _complete(workspace, file, file.manifest, from_plan, options)
                 so_far.anew[file.manifest] = digest
@@ -120,7 +120,7 @@ def _check(
 def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -> FromPlan:
     base: FoundParent | None = None
     if file.parent and parent:
-        base = found_parent(file.parent, parent, workspace.store.manifest(parent))
+        base = fetched_parent(file.parent, parent, workspace.store.manifest(parent))
     return FromPlan(
         metrics=file.metrics,
         metrics_by=file.metrics_by,

@@ -20,13 +20,13 @@ from zoo.exchange.identifying import read_tensors
 from zoo.exchange.origin import IMPORTED
 from zoo.exchange.planned import Draft, PlannedFile, PlannedParent
 from zoo.lookup.identify import since
-from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, found_by
+from zoo.lookup.parent import ALIKE, LEAST, FoundParent, ParentFinder, evidence
 from zoo.workspace import Workspace
 
 if TYPE_CHECKING:
     from zoo.store.nearness import Sketch
 
-__all__ = ["Parents", "found_parent"]
+__all__ = ["Parents", "fetched_parent"]
 
 SKETCHES = 64
 """Sketches of files that are kept; each has 128 kB at most."""
@@ -77,7 +77,7 @@ class Parents:
             remark = self._remark(file, here.digest) or ""
             parent = PlannedParent(
                 ref=here.ref,
-                how=found_by(here.share, here.apart, remark),
+                how=evidence(here.share, here.apart, remark),
                 manifest=here.digest,
                 share=here.share,
                 apart=here.apart,
@@ -89,7 +89,7 @@ class Parents:
         earlier, far = before
         return PlannedParent(
             ref=str(earlier.refs[0]),
-            how=found_by(0.0, far, BEFORE),
+            how=evidence(0.0, far, BEFORE),
             manifest=earlier.manifest,
             file=None if earlier.manifest else earlier.path,
             apart=far,
@@ -179,7 +179,7 @@ class Parents:
         return file_sketch(self._workspace, backbone, tensors)
 
 
-def found_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:
+def fetched_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:
     """The parent of a plan, once it is here as ``digest``."""
     return FoundParent(
         digest=digest,

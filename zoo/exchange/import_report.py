@@ -72,7 +72,7 @@ class ImportReport(Result):
         return "; ".join(parts)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Whether it is here already, and who says what its network, its metrics, its classes, its
         preprocessing and its parent are, in one line.
         """

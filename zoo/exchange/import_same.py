@@ -45,13 +45,13 @@ def _without_same(workspace: Workspace, file: PlannedFile, draft: Draft) -> Plan
     if not having:
         return file
     ref, digest = next(iter(having.items()))
-    file = replace(file, notes=_told(workspace, ref, digest, own))
+    file = replace(file, notes=_remarks(workspace, ref, digest, own))
     if others := tuple(each for each in file.refs if each not in having):
         return replace(file, refs=others)
     return replace(file, status="here", of=str(ref), manifest=digest)
 
 
-def _told(
+def _remarks(
     workspace: Workspace, ref: Reference, digest: Digest, own: Digest | None
 ) -> tuple[str, ...]:
     """What there is to say of a name whose checkpoint has the weights of a file, where ``own`` was

@@ -13,7 +13,7 @@ from zoo.domain.near import near_names
 from zoo.errors import InvalidOption, InvalidWeights, UnknownName, ZooError
 from zoo.exchange.file_record import FileRecord
 from zoo.exchange.run_records import RunRecord
-from zoo.exchange.wrappers import best_prefix, told_apart
+from zoo.exchange.wrappers import ambiguity, best_prefix
 from zoo.lookup.match import prefix_of
 
 __all__ = [
@@ -112,7 +112,7 @@ def architecture_by_shapes(
     if len(fits) == 1:
         name, prefixes = next(iter(fits.items()))
         if best_prefix(prefixes) is None:
-            raise InvalidWeights(path, told_apart(prefixes))
+            raise InvalidWeights(path, ambiguity(prefixes))
         return name, BY_SHAPES
     says = inside.architecture or record.architecture
     what = f"'{says:.60}' is no architecture of {plugin}" if says else "nothing says it"

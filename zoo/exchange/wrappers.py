@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["WRAPPED", "WRAPPERS", "best_prefix", "told_apart", "wrapped_in"]
+__all__ = ["WRAPPED", "WRAPPERS", "best_prefix", "ambiguity", "wrapped_in"]
 
 WRAPPERS = (
     "state_dict_ema",
@@ -40,7 +40,7 @@ def best_prefix(prefixes: Sequence[str]) -> str | None:
     return next((first[name] for name in RANKED if name in first), None)
 
 
-def told_apart(prefixes: Sequence[str]) -> str:
+def ambiguity(prefixes: Sequence[str]) -> str:
     """Why a file that holds a network under several prefixes is refused, and the way out."""
     under = " and ".join(f"'{prefix:.60}'" for prefix in prefixes[:4])
     keys = " or ".join(f"--key {prefix.removesuffix('.'):.60}" for prefix in prefixes[:4])

@@ -34,7 +34,7 @@ HELD_OUT = 20_000
 """Validation images, evenly spaced, that are asked: of more, their features fill the memory."""
 
 
-class _Told(NamedTuple):
+class _Outputs(NamedTuple):
     outputs: Tensor
     targets: Tensor
     features: Tensor  # (N, F); none (N, 0) where there is no tap
@@ -46,7 +46,7 @@ def calibrated(prepared: PreparedRun, parts: Loaders) -> Calibration:
         return Calibration(of="", images=0, why="no images were held out to choose on")
     loader = parts.validation.some(HELD_OUT)
     tap = _tap(prepared, loader)
-    held_out = _told(prepared, loader, tap)
+    held_out = _outputs(prepared, loader, tap)
     count = len(held_out.targets)
     if not held_out.outputs.isfinite().all():
         return Calibration(of="", images=count, why="outputs for validation images are not finite")
@@ -78,7 +78,7 @@ def _tap(prepared: PreparedRun, loader: Loader) -> Tap | str:
         return str(error)
 
 
-def _told(prepared: PreparedRun, loader: Loader, tap: Tap | str) -> _Told:
+def _outputs(prepared: PreparedRun, loader: Loader, tap: Tap | str) -> _Outputs:
     """What the network says of all images of ``loader``, with the features that its head gets."""
     if prepared.recipe.compile:  # what was compiled before does not see who looks into it
         loader = loader.into(prepared.model)
@@ -88,15 +88,15 @@ def _told(prepared: PreparedRun, loader: Loader, tap: Tap | str) -> _Told:
         if isinstance(tap, Tap):
             features = looking.enter_context(tapped(prepared.model, tap))
         answers = predict(prepared.model, loader.whole(), loader.forward, advance=task.advance)
-    return _Told(*answers, torch.cat(features) if features else torch.empty(images, 0))
+    return _Outputs(*answers, torch.cat(features) if features else torch.empty(images, 0))
 
 
 def _typical(
-    prepared: PreparedRun, loader: Loader, tap: Tap | str, held_out: _Told
+    prepared: PreparedRun, loader: Loader, tap: Tap | str, held_out: _Outputs
 ) -> Typical | str:
     if isinstance(tap, str):
         return tap
-    known = _told(prepared, loader.some(DESCRIBED), tap)
+    known = _outputs(prepared, loader.some(DESCRIBED), tap)
     labels = known.targets.numpy()
     if prepared.task != "classification":
         labels = np.zeros(len(labels), np.int64)

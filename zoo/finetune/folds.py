@@ -108,10 +108,10 @@ def finetune_folds(
         final = with_epochs(replace(recipe, fold="all", **decided), epochs)
         result = run(final, several.base, str(save))
     images = [int(each.result["validation_images"]) for each in kept]
-    return _told(measure, tables, epochs, images, tuple(done), result)
+    return _summary(measure, tables, epochs, images, tuple(done), result)
 
 
-def _told(
+def _summary(
     measure: str,
     tables: Sequence[Scores],
     epochs: int,

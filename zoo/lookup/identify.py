@@ -198,7 +198,7 @@ def named_at(workspace: Workspace, digest: Digest, refs: Iterable[Reference]) ->
     """
     entries = [entry for ref in refs for entry in workspace.store.history(ref)]
     snapshots = workspace.registry.unknown({entry.manifest for entry in entries})
-    same = {digest, *(each for each in snapshots if workspace.told(each) == digest)}
+    same = {digest, *(each for each in snapshots if workspace.shown_digest(each) == digest)}
     return min((entry.at for entry in entries if entry.manifest in same), default="~")
 
 

@@ -165,7 +165,7 @@ def lineage(workspace: Workspace, name: str) -> Lineage:
         warnings=(*_warnings(ancestors), *filter(None, [of_license.warning])),
         at_remotes=at_remotes(workspace, ref),
         history=tuple(
-            LogEntry(workspace.told_entry(entry), workspace.store.has_manifest(entry.manifest))
+            LogEntry(workspace.shown_entry(entry), workspace.store.has_manifest(entry.manifest))
             for entry in reversed(workspace.store.history(ref) if ref else ())
         ),
     )

@@ -20,7 +20,7 @@ from zoo.workspace import Workspace
 if TYPE_CHECKING:
     from zoo.store.nearness import Sketch
 
-__all__ = ["ALIKE", "LEAST", "FoundParent", "ParentFinder", "found_by", "relatives", "sketch_of"]
+__all__ = ["ALIKE", "LEAST", "FoundParent", "ParentFinder", "evidence", "relatives", "sketch_of"]
 
 T = TypeVar("T")
 
@@ -58,10 +58,10 @@ class FoundParent:
 
     def __str__(self) -> str:
         """By what it was found, in words."""
-        return found_by(self.share, self.apart, self.remark)
+        return evidence(self.share, self.apart, self.remark)
 
 
-def found_by(share: float, apart: float, remark: str = "") -> str:
+def evidence(share: float, apart: float, remark: str = "") -> str:
     """By what a parent was found, in words."""
     if share >= LEAST:
         how = f"found by bytes: {share:.1%} of the weights are its"

@@ -216,13 +216,13 @@ def _folders(home: Path) -> Iterator[Path]:
 
 
 def _folder(workspace: Workspace, name: str) -> Path:
-    folder = _found(workspace, name)
+    folder = _folder_of(workspace, name)
     if folder.is_symlink() or not ID.fullmatch(folder.name):
         raise NotAFile(str(folder), "the folder of a run", "a link, or somebody's own")
     return folder
 
 
-def _found(workspace: Workspace, name: str) -> Path:
+def _folder_of(workspace: Workspace, name: str) -> Path:
     try:
         run = find_any(workspace, name)
     except UnknownName:

@@ -26,7 +26,7 @@ from zoo.contracts import SupportsReports
 from zoo.domain.heard import Heard
 from zoo.domain.limits import LARGEST, METRICS_BYTES, REPORTED_LINE_BYTES
 from zoo.domain.plain import Json
-from zoo.domain.recipe import told
+from zoo.domain.recipe import public_options
 from zoo.domain.reference import Reference
 from zoo.domain.words import shortened
 from zoo.errors import Conflict, Corrupt, Forbidden, InvalidOption, NotAFile, Unavailable, ZooError
@@ -36,7 +36,7 @@ from zoo.lookup.run_files import PLAIN, SIZES
 from zoo.lookup.runs import METRICS, Run
 from zoo.store.regular import open_regular, read_regular
 
-__all__ = ["LINES", "Sender", "check_place", "facts", "is_number", "report_run", "told_line"]
+__all__ = ["LINES", "Sender", "check_place", "facts", "is_number", "report_run", "reported_line"]
 
 LINES = ("step", "probe", "epoch", "blend", "test")
 """Kinds of lines of a journal that are told: the others name files, or are for who resumes it."""
@@ -104,7 +104,7 @@ def facts(run: Run) -> Json:
         "started": run.started,
         "device": shortened(run.device, ITEMS),
         "status": run.status,
-        "recipe": {name: _short(value) for name, value in told(run.recipe).items()},
+        "recipe": {name: _short(value) for name, value in public_options(run.recipe).items()},
         "digests": digests,
         "result": {
             "manifest": result["manifest"],
@@ -118,7 +118,7 @@ def facts(run: Run) -> Json:
     }
 
 
-def told_line(line: Mapping[str, object]) -> bytes:
+def reported_line(line: Mapping[str, object]) -> bytes:
     """A line of a journal as it is told; empty: it is not."""
     kind, steps, name = line.get("kind"), line.get("steps"), line.get("name")
     if kind not in LINES or type(steps) is not int or not 0 <= steps <= LARGEST:
@@ -193,7 +193,7 @@ class _Journal:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and (entry := told_line(line)) and self._is_told(line):
+            if isinstance(line, dict) and (entry := reported_line(line)) and self._is_told(line):
                 yield entry
 
     def _is_told(self, line: Json) -> bool:
@@ -236,12 +236,12 @@ class Sender:
         """
         run = Run.read(self._folder)
         try:
-            return self._told(run)
+            return self._send(run)
         except BaseException:
             self.heard = None  # it may have come, or not
             raise
 
-    def _told(self, run: Run) -> bool:
+    def _send(self, run: Run) -> bool:
         summary = facts(run)
         if self.heard is None or self._inode != self._inode_now():
             self.heard = self._begin({**summary, "status": "running", "result": None})

@@ -31,6 +31,7 @@ from zoo.backbones.taps import HEAD
 from zoo.domain.task import Task
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.trial import StoredTrial, Trial, drop, kept_trials
+from zoo.lookup.runs import ACTIVATIONS, CACHE
 from zoo.ranking.measured import keep, kept
 from zoo.ranking.outcome import Finals, Outcome
 from zoo.ranking.ranked import Ranked
@@ -86,7 +87,7 @@ def _run(work: Work, rows: Sequence[Ranked]) -> Finals:
     """Race, as long as the budget allows."""
     ready = list[_Finalist]()
     for row in rows:
-        with _told(work, row.name):
+        with _reporting_failures(work, row.name):
             ready.append(_finalist(work, row))
     past = {one.name: kept_trials(one.prepared, work.root) for one in ready}
     candidates = [each for one in ready for each in one.candidates]
@@ -97,17 +98,17 @@ def _run(work: Work, rows: Sequence[Ranked]) -> Finals:
         return Finals(networks={}, left_out=needs, ended=work.ended, trained=0)
     contests = dict[str, Contest]()
     for one in ready:
-        with _told(work, one.name):
+        with _reporting_failures(work, one.name):
             contests[one.name] = _contest(work, one)
     race = _race(work, contests, past, [x for x in candidates if x.network in contests])
     race.run()
     if race.stopped or race.too_long:
         work.ended = "interrupted" if race.stopped == "interrupted" else "budget"
-    return _found(work, race, [one for one in ready if one.name in contests])
+    return _outcome(work, race, [one for one in ready if one.name in contests])
 
 
 @contextmanager
-def _told(work: Work, name: str) -> Iterator[None]:
+def _reporting_failures(work: Work, name: str) -> Iterator[None]:
     """What one network raises, for want of memory say, ends no race of the others."""
     try:
         yield
@@ -132,8 +133,9 @@ def _of(network: str, name: str) -> str:
 
 
 def _contest(work: Work, one: _Finalist) -> Contest:
-    seen = replace(one.prepared, dataset=replace(one.prepared.dataset, test=()))
-    reading = read(seen, work.asked.batch_size)
+    seen = replace(one.prepared.dataset, test=())
+    folder = work.root / CACHE / ACTIVATIONS
+    reading = read(one.prepared, work.asked.batch_size, folder, seen)
     return Contest(
         work.workspace,
         one.prepared,
@@ -181,7 +183,7 @@ def _race(
     )
 
 
-def _found(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
+def _outcome(work: Work, race: Race, finalists: Sequence[_Finalist]) -> Finals:
     """What the race says of each network."""
     networks = [
         (one, outcomes(race, one.name, one.best_single, work.keys, work.dataset.task))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -91,8 +92,8 @@ def _check_number(dataset: Dataset, images: int, groups: int) -> None:
         )
 
 
-def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureScores:
-    """Measure the network of ``prepared`` on the images.
+def measure(prepared: PreparedRun, judges: Judges, batch_size: int, folder: Path) -> FeatureScores:
+    """Measure the network of ``prepared`` on the images; see `read` for the ``folder``.
 
     Raises:
         Unsupported: It gives no features before its head.
@@ -102,7 +103,7 @@ def measure(prepared: PreparedRun, judges: Judges, batch_size: int) -> FeatureSc
     recipe, task = prepared.recipe, prepared.task
     size = prepared.network.planned.preprocessing.input_size
     ms, macs = cost_of(prepared.model, size, prepared.device)
-    reading = read(replace(prepared, dataset=judges.dataset), batch_size)
+    reading = read(prepared, batch_size, folder, judges.dataset)
     rows = torch.arange(len(reading.samples))
     by_depth, together = features_of(reading, rows, judges.targets, task, judges.groups)
     depths, held_out = probe_depths(by_depth, together, recipe.seed, prepared.progress)

@@ -25,7 +25,7 @@ from zoo.finetune.preflight import RANKING
 from zoo.finetune.setup.data import dataset_of
 from zoo.finetune.setup.prepare import paths_of, warn_of_guess, with_absolute_paths
 from zoo.finetune.setup.seen import runs_by_result, seen
-from zoo.lookup.runs import CACHE, TRIALS, writable
+from zoo.lookup.runs import ACTIVATIONS, CACHE, TRIALS, writable
 from zoo.ranking.asked import RankOptions
 from zoo.ranking.candidates import known_of
 from zoo.ranking.finals import finals
@@ -272,7 +272,7 @@ def _measure(
     try:
         prepared = bench.prepare(digest, name, "probe")
         warn_of_guess(prepared)
-        return measure(prepared, judges, batch_size)
+        return measure(prepared, judges, batch_size, bench.root / CACHE / ACTIVATIONS)
     except ZooError:
         raise
     except Exception as error:  # networks raise whatever they like; the others are ranked

@@ -75,8 +75,8 @@ def replace_entries(connection: Connection, source: str, version: str, at: str) 
     known = connection.scalar(select(func.max(ITEM.c.id))) or 0
     _record(connection, source, version, total, at)
     params = _params(connection)
-    for told in staging.changed(connection, source):
-        _merge(connection, source, told, params)
+    for entries in staging.changed(connection, source):
+        _merge(connection, source, entries, params)
     _unlist(connection, source, staging.unlisted(connection, source))
     _tell_macs(connection)
     if total > max(index.MANY[connection.dialect.name], known):
@@ -88,8 +88,8 @@ def add_entries(connection: Connection, source: str, version: str, at: str) -> i
     """Add what is staged to the listings of ``source``; how many it then has."""
     _record(connection, source, version, 0, at)
     params = _params(connection)
-    for told in staging.changed(connection, source):
-        _merge(connection, source, told, params)
+    for entries in staging.changed(connection, source):
+        _merge(connection, source, entries, params)
     _tell_macs(connection)
     total = _count(connection, source)
     _record(connection, source, version, total, at)
@@ -158,10 +158,10 @@ def published_macs(connection: Connection, manifest: Manifest) -> float | None:
 
 def licenses(connection: Connection, names: Iterable[str]) -> dict[str, str | None]:
     """Licenses of the entries among ``names``."""
-    found = select(ITEM.c.name, ITEM.c.license).where(
+    statement = select(ITEM.c.name, ITEM.c.license).where(
         among(ITEM.c.name, set(names)), ITEM.c.kind == CATALOG
     )
-    return {row.name: row.license for row in connection.execute(found)}
+    return {row.name: row.license for row in connection.execute(statement)}
 
 
 def input_size(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
@@ -236,8 +236,8 @@ BLANK = {column.name: None for column in ITEM.c if column.name != "id"} | {
 
 def _facts(each: CatalogEntry) -> Columns:
     """What an entry says, as columns; not what it does not know."""
-    told = zip(TOLD, VALUES(each), strict=True)
-    known: Columns = {key: value for key, value in told if value is not None}
+    pairs = zip(TOLD, VALUES(each), strict=True)
+    known: Columns = {key: value for key, value in pairs if value is not None}
     known |= {key: list(known[key]) for key in LISTS if key in known}
     if size := known.pop("input_size", None):
         known |= zip(("channels", "height", "width"), size, strict=True)
@@ -245,9 +245,12 @@ def _facts(each: CatalogEntry) -> Columns:
 
 
 def _list(
-    connection: Connection, source: str, told: list[tuple[CatalogEntry, int]], ids: dict[str, int]
+    connection: Connection,
+    source: str,
+    entries: list[tuple[CatalogEntry, int]],
+    ids: dict[str, int],
 ) -> None:
-    places = {each.name: each.location for each, _ in told if each.location}
+    places = {each.name: each.location for each, _ in entries if each.location}
     rows = [
         {
             "item_id": ids[name],
@@ -256,7 +259,7 @@ def _list(
             "locator": places[name].locator if name in places else None,
             "fingerprint": fingerprint,
         }
-        for name, fingerprint in {each.name: fingerprint for each, fingerprint in told}.items()
+        for name, fingerprint in {each.name: fingerprint for each, fingerprint in entries}.items()
     ]
     put(connection, LISTING, rows, ("location_source", "locator", "fingerprint"))
 
@@ -279,7 +282,7 @@ def _tell_macs(connection: Connection) -> None:
     """
     checkpoint, measure, metric = schema.checkpoint, schema.measure, schema.metric
     columns = ("backbone", "architecture", "channels", "height", "width")
-    told = (
+    networks = (
         select(*(ITEM.c[name] for name in columns))
         .join(measure, measure.c.item_id == ITEM.c.id)
         .where(ITEM.c.kind == CATALOG, measure.c.name == items.MACS)
@@ -287,12 +290,12 @@ def _tell_macs(connection: Connection) -> None:
         .subquery()
     )
     known = select(metric.c.manifest).where(metric.c.name == items.MACS)
-    found = (
+    statement = (
         select(checkpoint.c.manifest)
-        .join(told, and_(*(told.c[name] == checkpoint.c[name] for name in columns)))
+        .join(networks, and_(*(networks.c[name] == checkpoint.c[name] for name in columns)))
         .where(checkpoint.c.manifest.not_in(known))
     )
-    if rows := [{"manifest": each} for each in connection.scalars(found)]:
+    if rows := [{"manifest": each} for each in connection.scalars(statement)]:
         connection.execute(insert(connection, schema.unread).on_conflict_do_nothing(), rows)
 
 

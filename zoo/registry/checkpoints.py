@@ -90,7 +90,9 @@ def add_checkpoint(connection: Connection, known: IndexedCheckpoint) -> None:
     items.measure_again(connection, known.row["manifest"])
 
 
-def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Evaluated]) -> None:
+def set_evaluations(
+    connection: Connection, digest: Digest, evaluations: Iterable[Evaluated]
+) -> None:
     """Let the evaluations of an indexed checkpoint be exactly ``found``."""
     table = schema.evaluation
     connection.execute(delete(table).where(table.c.manifest == str(digest)))
@@ -102,20 +104,20 @@ def set_evaluations(connection: Connection, digest: Digest, found: Iterable[Eval
             "at": each.at,
             "metrics": dict(each.metrics),
         }
-        for each in found
+        for each in evaluations
     ]
     if rows:
         connection.execute(insert(connection, table), rows)
     items.measure_again(connection, str(digest))
 
 
-def set_benches(connection: Connection, digest: Digest, found: Iterable[Benched]) -> None:
+def set_benches(connection: Connection, digest: Digest, benches: Iterable[Benched]) -> None:
     """Let the benchmarks of an indexed checkpoint be exactly ``found``."""
     table = schema.bench
     connection.execute(delete(table).where(table.c.manifest == str(digest)))
     rows = [
         {"manifest": str(digest), "name": name, "value": value}
-        for each in found
+        for each in benches
         for name, value in each.metrics.items()
     ]
     if rows:
@@ -125,7 +127,7 @@ def set_benches(connection: Connection, digest: Digest, found: Iterable[Benched]
 
 def unread(connection: Connection) -> list[Digest]:
     """What an earlier version indexed, and must be read again: it left out what is known now."""
-    return [Digest.parse(found) for found in connection.scalars(select(schema.unread.c.manifest))]
+    return [Digest.parse(text) for text in connection.scalars(select(schema.unread.c.manifest))]
 
 
 def drop_unread(connection: Connection, still: Collection[Digest] = ()) -> None:
@@ -216,10 +218,10 @@ def forget(connection: Connection, digests: Iterable[Digest]) -> None:
 def licenses(connection: Connection, digests: Iterable[Digest]) -> dict[Digest, str | None]:
     """Licenses of the indexed ones among ``digests``."""
     table = schema.checkpoint
-    found = select(table.c.manifest, table.c.license).where(
+    statement = select(table.c.manifest, table.c.license).where(
         among(table.c.manifest, set(map(str, digests)))
     )
-    return {Digest.parse(row.manifest): row.license for row in connection.execute(found)}
+    return {Digest.parse(row.manifest): row.license for row in connection.execute(statement)}
 
 
 def unknown(connection: Connection, digests: Iterable[Digest]) -> set[Digest]:
@@ -262,7 +264,7 @@ def of_size(connection: Connection, size: int, most: int) -> list[Digest]:
         .order_by(func.abs(bytes_ - size), table.c.manifest)
         .limit(most)
     )
-    return [Digest.parse(found) for found in connection.scalars(statement)]
+    return [Digest.parse(text) for text in connection.scalars(statement)]
 
 
 def refs_of_each(
@@ -271,10 +273,10 @@ def refs_of_each(
     """The refs that point at each of some checkpoints, sorted; those without one are left out."""
     table = schema.ref
     statement = select(table).where(among(table.c.manifest, {str(digest) for digest in digests}))
-    found: dict[Digest, list[Reference]] = {}
+    named: dict[Digest, list[Reference]] = {}
     for row in connection.execute(statement.order_by(*table.primary_key.columns)):
-        found.setdefault(Digest.parse(row.manifest), []).append(_reference(row))
-    return found
+        named.setdefault(Digest.parse(row.manifest), []).append(_reference(row))
+    return named
 
 
 def children(connection: Connection, digest: Digest) -> list[Digest]:
@@ -287,7 +289,7 @@ def children(connection: Connection, digest: Digest) -> list[Digest]:
         )
         .order_by(checkpoint.c.created.nulls_first(), checkpoint.c.manifest)
     )
-    return [Digest.parse(found) for found in connection.scalars(statement)]
+    return [Digest.parse(text) for text in connection.scalars(statement)]
 
 
 def heirs(connection: Connection, digest: Digest) -> tuple[str, ...]:
@@ -307,8 +309,8 @@ def derived_from(connection: Connection, digits: str) -> tuple[Digest, str, Dige
         .order_by(table.c.parent, table.c.manifest)
         .limit(1)
     )
-    found = connection.execute(statement).first()
-    return (Digest.parse(found[0]), found[1], Digest.parse(found[2])) if found else None
+    row = connection.execute(statement).first()
+    return (Digest.parse(row[0]), row[1], Digest.parse(row[2])) if row else None
 
 
 def of_architecture(
@@ -327,14 +329,14 @@ def of_architecture(
         .order_by(derives, func.max(ref.c.at).desc(), table.c.manifest)
         .limit(limit)
     )
-    return [Digest.parse(found) for found in connection.scalars(statement)]
+    return [Digest.parse(text) for text in connection.scalars(statement)]
 
 
 def parents(connection: Connection, digest: Digest) -> list[Digest]:
     """The checkpoints that this one derives from directly, as far as it is indexed."""
     table = schema.parent
     statement = select(table.c.parent).where(table.c.manifest == str(digest)).distinct()
-    return sorted(Digest.parse(found) for found in connection.scalars(statement))
+    return sorted(Digest.parse(text) for text in connection.scalars(statement))
 
 
 def _reference(row: Row[object]) -> Reference:

@@ -62,27 +62,27 @@ def conditions(query: Query, having: Wanted | None = None) -> list[Condition]:
 
 def wanted(query: Query) -> Wanted:
     """The terms that all that fits has."""
-    found = [terms.word(word) for word in query.words if word]
+    having = [terms.word(word) for word in query.words if word]
     for each in query.filters:
         if each.field in OF_NAMES:
-            found.append([[terms.NAMED]])
+            having.append([[terms.NAMED]])
         if isinstance(each.value, str) and each.field not in ("source", "updated"):
-            found += _terms(each.field, each.value)
-    return found
+            having += _terms(each.field, each.value)
+    return having
 
 
 def drivers(query: Query) -> list[sa.Select[tuple[int]]]:
     """Lists of ids, each of which has all that fits, from other indexes than that of terms."""
-    found: list[sa.Select[tuple[int]]] = []
+    lists: list[sa.Select[tuple[int]]] = []
     for each in query.filters:
         if each.field in NUMBERS or each.field == "updated":
-            found.append(sa.select(ITEM.c.id).where(_fits(each)))
+            lists.append(sa.select(ITEM.c.id).where(_fits(each)))
         elif each.metric:
             measured = sa.select(ITEM.c.id).join(schema.measure, OF_METRIC)
-            found.append(measured.where(_measures(each)))
+            lists.append(measured.where(_measures(each)))
         elif each.field == "source" and "*" not in str(each.value):
-            found.append(_listed_by(str(each.value)))
-    return found
+            lists.append(_listed_by(str(each.value)))
+    return lists
 
 
 @lru_cache(maxsize=256)
@@ -111,16 +111,16 @@ def metric_of(name: str) -> sa.ColumnElement[float | None]:
 
 def _has(*conditions: Condition) -> Condition:
     # What a list is sorted by may come from the same table: only items are those outside.
-    found: sa.Select[Any] = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
-    return exists(found.scalar_subquery())
+    statement: sa.Select[Any] = sa.select(sa.literal_column("1")).where(*conditions).correlate(ITEM)
+    return exists(statement.scalar_subquery())
 
 
-def _has_word(said: str, having: Wanted | None) -> Condition:
-    word, exact = terms.fold(said), [terms.whole(said)]
+def _has_word(text: str, having: Wanted | None) -> Condition:
+    word, exact = terms.fold(text), [terms.whole(text)]
     part = position(ITEM.c.text, word) > 0  # has no wildcards that would need escaping
     if having is None:
-        found = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
-        whole = exists(found.correlate(ITEM).scalar_subquery())
+        indexed = index.having([[exact]]).where(index.INDEX.c.rowid == ITEM.c.id)
+        whole = exists(indexed.correlate(ITEM).scalar_subquery())
     else:
         # All that have the whole word, found at once when it is first asked for.
         narrowed = [[exact], *(any_of for any_of in having if exact not in any_of)]
@@ -132,7 +132,7 @@ def _has_word(said: str, having: Wanted | None) -> Condition:
     lacks = sa.and_(plain, position(lower(card), word) == 0) if word.isascii() else sa.false()
     in_card = _has(schema.card.c.item_id == ITEM.c.id, sa.not_(lacks))
     may = sa.or_(ITEM.c.kind != CATALOG, in_card)
-    return sa.or_(part, sa.and_(may, whole)) if terms.part(said) else sa.and_(may | part, whole)
+    return sa.or_(part, sa.and_(may, whole)) if terms.part(text) else sa.and_(may | part, whole)
 
 
 def _fits(each: Filter) -> Condition:
@@ -182,14 +182,14 @@ def _terms(field: str, value: str) -> Iterator[list[list[str]]]:
         yield [[terms.whole(value)]]
     elif field != "classes" and not (field == "parent" and digits_of(value)):
         for piece in value.split("*"):
-            if found := terms.part(piece):
-                yield found
+            if parts := terms.part(piece):
+                yield parts
 
 
 def _listed_by(source: str) -> sa.Select[tuple[int]]:
     listing = schema.listing
-    found = sa.select(ITEM.c.id).join(OTHER, OTHER.c.name == ITEM.c.name)
-    listed = found.join(listing, listing.c.item_id == OTHER.c.id)
+    named = sa.select(ITEM.c.id).join(OTHER, OTHER.c.name == ITEM.c.name)
+    listed = named.join(listing, listing.c.item_id == OTHER.c.id)
     return listed.where(like(listing.c.source, source))
 
 

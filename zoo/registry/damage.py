@@ -42,9 +42,9 @@ def damage(engine: Engine) -> str | None:
 
 
 def _problems(connection: Connection) -> Iterator[str]:
-    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-    if found != "ok":
-        yield str(found)
+    report = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if report != "ok":
+        yield str(report)
     if (version := revision(connection) or "none") != HEAD:
         if not version.isdigit():
             yield f"the version of its schema is {version}"

@@ -43,10 +43,10 @@ def facets(
     """Count the results of a query, whatever its limit; ``at_most`` so many are looked at."""
     size = sum(sa.case((ITEM.c.params >= bound, 1), else_=0) for bound in BOUNDS)
     sized = sa.case((ITEM.c.params.is_(None), None), else_=size)
-    told = (*COLUMNS.values(), sized, ITEM.c.kind, sa.cast(ITEM.c.datasets, sa.Text))
-    rows = connection.execute(matching(connection, query, told, at_most + 1, seen)).all()
+    fields = (*COLUMNS.values(), sized, ITEM.c.kind, sa.cast(ITEM.c.datasets, sa.Text))
+    rows = connection.execute(matching(connection, query, fields, at_most + 1, seen)).all()
     complete, rows = len(rows) <= at_most, rows[:at_most]
-    columns = [*zip(*rows, strict=True)] or [()] * len(told)
+    columns = [*zip(*rows, strict=True)] or [()] * len(fields)
     counts = {field: Counter(values) for field, values in zip(COLUMNS, columns, strict=False)}
     sizes, kinds, datasets = columns[-3:]
     counts["params"] = Counter(str(size) for size in sizes if size is not None)

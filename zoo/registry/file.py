@@ -49,13 +49,13 @@ def share(path: Path, folder: Path, *, fresh: bool = False) -> None:
     A ``fresh`` one is given exactly the folder's rights, an older one at least these. SQLite gives
     the files beside it the same mode. It is the rule of `zoo.store.rights`, which lies beside us.
     """
-    found, above = path.stat(), folder.stat()
+    status, above = path.stat(), folder.stat()
     wanted = above.st_mode & 0o666 | 0o600
-    if fresh and (found.st_gid != above.st_gid or os.geteuid() == 0):
+    if fresh and (status.st_gid != above.st_gid or os.geteuid() == 0):
         with suppress(PermissionError):  # of a group that one is not in
             os.chown(path, above.st_uid if os.geteuid() == 0 else -1, above.st_gid)
-    if fresh or (found.st_mode & wanted != wanted and found.st_uid == os.geteuid()):
-        path.chmod(wanted if fresh else stat.S_IMODE(found.st_mode) | wanted)
+    if fresh or (status.st_mode & wanted != wanted and status.st_uid == os.geteuid()):
+        path.chmod(wanted if fresh else stat.S_IMODE(status.st_mode) | wanted)
 
 
 def set_aside(path: Path, why: str = "damaged") -> Path:
@@ -97,20 +97,20 @@ def _in_use(shared: Path) -> bool:
     if which not in LOOKED_AT:
         LOOKED_AT[which] = os.open(shared, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     asked = struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, IN_USE, 1, 0)
-    found = struct.unpack(LOCK, fcntl.fcntl(LOOKED_AT[which], fcntl.F_GETLK, asked))
-    return bool(found[0] != fcntl.F_UNLCK)
+    lock = struct.unpack(LOCK, fcntl.fcntl(LOOKED_AT[which], fcntl.F_GETLK, asked))
+    return bool(lock[0] != fcntl.F_UNLCK)
 
 
 def _why(path: Path) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return "the disk is read-only"
-    found, folder = path.stat(), path.parent.stat()
-    whose = f"{path} belongs to {_user(found.st_uid)} (mode {stat.S_IMODE(found.st_mode):o})"
-    if not found.st_mode & stat.S_IWGRP:
+    status, folder = path.stat(), path.parent.stat()
+    whose = f"{path} belongs to {_user(status.st_uid)} (mode {stat.S_IMODE(status.st_mode):o})"
+    if not status.st_mode & stat.S_IWGRP:
         return f"{whose}, who can: chmod g+w {quote(str(path))}"
-    if path.is_file() and found.st_gid != folder.st_gid:
+    if path.is_file() and status.st_gid != folder.st_gid:
         return f"{whose}, who can: chgrp {_group(folder.st_gid)} {quote(str(path))}"
-    return f"{whose}, and you are not in its group {_group(found.st_gid)}"
+    return f"{whose}, and you are not in its group {_group(status.st_gid)}"
 
 
 def _user(uid: int) -> str:

@@ -101,10 +101,10 @@ def architectures(connection: Connection, source: str) -> dict[str, set[str]]:
         .join(listing, listing.c.item_id == item.c.id)
         .where(listing.c.source == source)
     )
-    found: dict[str, set[str]] = {}
+    by_plugin: dict[str, set[str]] = {}
     for plugin, architecture in rows:
-        found.setdefault(plugin, set()).add(architecture)
-    return found
+        by_plugin.setdefault(plugin, set()).add(architecture)
+    return by_plugin
 
 
 def traced(connection: Connection, plugin: str, version: str) -> set[str]:

@@ -350,9 +350,9 @@ def _add_measures(connection: sa.Connection, rows: Rows) -> None:
         any_own = bool(own.keys() - {MACS})
         evaluated = _evaluated(evaluations[row["manifest"]], stated, any_own=any_own)
         benched = {each.name: each.value for each in benches[row["manifest"]]}
-        found = {**(row["metrics"] or {}), **stated, **evaluated, **own, **benched}
+        values = {**(row["metrics"] or {}), **stated, **evaluated, **own, **benched}
         measures += [
-            {"item_id": row["id"], "name": name, "value": value} for name, value in found.items()
+            {"item_id": row["id"], "name": name, "value": value} for name, value in values.items()
         ]
     insert_many(connection, schema.measure, measures)
 
@@ -363,7 +363,7 @@ def _evaluated(evaluations: list[sa.Row[object]], stated: Columns, *, any_own: b
     """
     by_age = sorted(evaluations, key=lambda each: each.at)
     newest = {each.data: each.metrics for each in by_age}
-    found = {
+    by_data = {
         f"{name}@{data}": value
         for data, metrics in newest.items()
         for name, value in metrics.items()
@@ -371,7 +371,7 @@ def _evaluated(evaluations: list[sa.Row[object]], stated: Columns, *, any_own: b
     measured = {name: value for each in by_age for name, value in each.metrics.items()}
     instead = {name: measured[name] for name in stated if name in measured}
     newest_of_all = by_age[-1].metrics if by_age and not any_own else {}
-    return {**instead, **newest_of_all, **found}
+    return {**instead, **newest_of_all, **by_data}
 
 
 def _terms(connection: sa.Connection, rows: Rows) -> list[tuple[int, str]]:

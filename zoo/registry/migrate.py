@@ -65,14 +65,14 @@ def _create(engine: Engine) -> bool:
 @cache
 def _tables(dialect: str) -> tuple[str, ...]:
     """What makes all tables: a process that opens many new registries compiles it once."""
-    made: list[str] = []
+    statements: list[str] = []
 
     def note(statement: Any, *_: object, **__: object) -> None:
-        made.append(str(statement.compile(dialect=engine.dialect)))
+        statements.append(str(statement.compile(dialect=engine.dialect)))
 
     engine = create_mock_engine(f"{dialect}://", note)
     schema.metadata.create_all(engine, checkfirst=False)
-    return tuple(made)
+    return tuple(statements)
 
 
 def _step(engine: Engine) -> bool:
@@ -92,11 +92,11 @@ def revision(connection: Connection) -> str | None:
         Corrupt: It has our tables, and does not say of which schema they are.
     """
     tables = set(inspect(connection).get_table_names())
-    found = None
+    version = None
     if VERSION_TABLE in tables:
-        found = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
-    if found is not None:
-        return str(found)
+        version = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    if version is not None:
+        return str(version)
     if tables & set(schema.metadata.tables):
         raise Corrupt(shown(connection.engine), "the version of its schema", "none")
     if tables - {VERSION_TABLE}:

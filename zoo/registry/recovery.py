@@ -152,8 +152,8 @@ class _Kept:
         if file.obstacle(self.path):
             engine = sqlite.create_read_only(self.path)
         try:
-            if found := damage(engine):
-                return found
+            if problem := damage(engine):
+                return problem
             with reading(engine) as connection:
                 check_known(connection)  # what failed may be new to this program only
             return None
@@ -166,22 +166,22 @@ class _Kept:
     def _make(self) -> None:
         # Apart, so that an index that was cut short is never taken for the whole.
         with self.scratch() as scratch:
-            made = scratch / self.path.name
-            with Registry.open(made) as registry:
+            whole = scratch / self.path.name
+            with Registry.open(whole) as registry:
                 self.fill(registry)
-            file.share(made, self.path.parent, fresh=True)
+            file.share(whole, self.path.parent, fresh=True)
             with self.alone():
                 if not self._is_made():  # else another process was faster, and may have it open
-                    self._put(made)
+                    self._put(whole)
 
-    def _put(self, made: Path) -> None:
+    def _put(self, whole: Path) -> None:
         if self.path.is_dir():
             file.set_aside(self.path)
         for stale in (self.path, *sqlite.sides(self.path)):
             # An empty file; and what else SQLite would replay into the new one.
             stale.unlink(missing_ok=True)
         with suppress(FileExistsError):  # the file system has no locks, and somebody was faster
-            os.link(made, self.path)
+            os.link(whole, self.path)
 
     def _passing(self, obstacle: ZooError) -> Registry:
         folder = Path(mkdtemp(prefix="zoo-"))

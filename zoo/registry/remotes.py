@@ -86,7 +86,7 @@ def note_remote(connection: Connection, remote: str, ref: Reference, entry: RefE
 def remote_refs(connection: Connection, remote: str) -> dict[Reference, RemoteRef]:
     """What is known of ``remote``."""
     rows = connection.execute(select(TABLE).where(TABLE.c.remote == remote))
-    return {found.ref: found for found in map(_read, rows)}
+    return {known.ref: known for known in map(_read, rows)}
 
 
 def at_remotes(connection: Connection, refs: Iterable[Reference]) -> list[RemoteRef]:
@@ -101,7 +101,7 @@ def at_remotes(connection: Connection, refs: Iterable[Reference]) -> list[Remote
         return []
     statement = select(TABLE).where(among(TABLE.c.manifest, set(manifests)))
     rows = connection.execute(statement.order_by(TABLE.c.remote))
-    return [found for found in map(_read, rows) if found.ref in wanted]
+    return [known for known in map(_read, rows) if known.ref in wanted]
 
 
 def _row(remote: str, ref: Reference, entry: RefEntry, history: Sequence[Digest] | None) -> Columns:

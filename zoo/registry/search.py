@@ -174,7 +174,7 @@ def search(
         size = sizes.named if page.wanted else sizes.last
         if size and len(ids) < limit:
             ids += read(connection, part, page, size, limit - len(ids), seen)
-    return _found(connection, ids[skip:])
+    return _results(connection, ids[skip:])
 
 
 def _parts(connection: Connection, query: Query) -> Iterator[tuple[Query, Page]]:
@@ -233,7 +233,7 @@ def _sorted(sort: Sort) -> list[Page]:
     return [first, *(page.only(value.is_(None)) for page in (NAMED, LISTED))]
 
 
-def _found(connection: Connection, ids: list[int]) -> list[SearchResult]:
+def _results(connection: Connection, ids: list[int]) -> list[SearchResult]:
     given = {"shown": ids}
     rows = {row.id: row for row in connection.execute(SHOWN, given)}
     shown = [rows[each] for each in ids]

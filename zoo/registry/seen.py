@@ -47,13 +47,13 @@ def is_seen(table: sa.FromClause, seen: VisibilityFilter | None) -> Condition:
 
 def _is_named(name: sa.ColumnElement[object], seen: VisibilityFilter) -> Condition:
     namespace = sa.func.substr(name, 1, position(name, "/") - 1)
-    told = [
+    cases = [
         (among(column, paths), sa.literal(shown))
         for column, of_repository in ((name, True), (namespace, False))
         for shown in (True, False)
         if (paths := _paths(seen.shown if shown else seen.hidden, of_repository))
     ]
-    return sa.case(*told, else_=sa.literal(seen.names)) if told else sa.literal(seen.names)
+    return sa.case(*cases, else_=sa.literal(seen.names)) if cases else sa.literal(seen.names)
 
 
 def _paths(paths: frozenset[str], of_repository: bool) -> list[str]:

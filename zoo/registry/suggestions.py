@@ -35,8 +35,8 @@ def near(connection: Connection, name: str, limit: int = 4) -> list[str]:
     keys = sorted((key for key in shaped if key.startswith(typed)), key=len)
     keys += difflib.get_close_matches(typed, _alike(typed, shaped), n=limit)
     keys += [key for key in shaped if typed in key]
-    found = dict.fromkeys(known for key in keys for known in shaped[key])
-    return list(found)[:limit]
+    names = dict.fromkeys(known for key in keys for known in shaped[key])
+    return list(names)[:limit]
 
 
 def _sharing(connection: Connection, typed: str) -> list[str]:
@@ -47,12 +47,12 @@ def _sharing(connection: Connection, typed: str) -> list[str]:
     size = max(terms.LENGTH, -(-len(typed) // PARTS))
     parts = [typed[at : at + size] for at in range(0, len(typed), size)]
     all_but_one = [parts[:at] + parts[at + 1 :] for at in range(len(parts))]
-    found: set[str] = set()
+    names: set[str] = set()
     for together in ([typed], *all_but_one, *([part] for part in parts)):
         wanted = [threes for part in together if (threes := terms.part(part))]
-        if wanted and len(found) < LOOKED_AT:
-            found.update(_having(connection, wanted))
-    return sorted(found)
+        if wanted and len(names) < LOOKED_AT:
+            names.update(_having(connection, wanted))
+    return sorted(names)
 
 
 def _having(connection: Connection, wanted: terms.Wanted) -> Iterator[str]:

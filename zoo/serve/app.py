@@ -155,7 +155,11 @@ class App:
     def _handled(self, asked: Ask, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         def handle() -> Answer:
             with config.acting_as(asked.actor.name):
-                return route.handler(asked, **_own(route, fields))
+                if route.method == "DELETE":
+                    return self.hub.reserve.spend(lambda: route.handler(asked, **own))
+                return route.handler(asked, **own)
+
+        own = _own(route, fields)
 
         return self._tried(asked.call, route, fields, handle)
 
@@ -176,13 +180,13 @@ class App:
             return refused.answer()
         except (Conflict, Unavailable) as error:  # a prune is under way, or somebody was faster
             again = {} if isinstance(error, NotYet) else {"Retry-After": "2"}
-            return _told("Busy", error, call, again)
+            return _failure("Busy", error, call, again)
         except (Corrupt, MissingObject) as error:
-            return _told("Damaged", error, call)
+            return _failure("Damaged", error, call)
         except DiskFull as error:
-            return _told("DiskFull", error, call)
+            return _failure("DiskFull", error, call)
         except ZooError as error:
-            return _told("Failed", error, call)
+            return _failure("Failed", error, call)
         except Exception:
             LOG.exception("request %s failed", call.id)
             return Refused("Failed").answer()
@@ -278,7 +282,7 @@ def _own(route: HubRoute, fields: Mapping[str, str]) -> dict[str, str]:
     return dict(fields)
 
 
-def _told(
+def _failure(
     code: str, error: ZooError, call: Call, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """What a client is told of a failure; the log has the rest, such as paths of this machine."""

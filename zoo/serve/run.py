@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
         number, self.listening = worker or (0, listen(address))
         self.url = url_of(address, self.listening)
         compile_templates()
-        self.told = announce
+        self.announce = announce
         self._ended = threading.Event()
         beside = {"prepare": self._prepare, "tend": self._tend, "webhooks": self._tell}
         self._scrubbed = scrub
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         # By a thread as those that answer: the first answer would wait for what makes them.
         await run_sync(self._begin)
-        self.told(self.url)
+        self.announce(self.url)
 
     def _begin(self) -> None:
         for thread in self._threads:
@@ -169,11 +169,12 @@ class Server(uvicorn.Server):
             led, before = leads(), led
             if led and not before:
                 LOG.info("what is done once for all machines is done here from now on")
-                self._prepare_all()
+                _try(self._prepare_all)
             if time.monotonic() - tended < TEND_SECONDS:
                 continue
             tended = time.monotonic()
             _try(self.hub.blobs.holders.look_at_all)
+            _try(self.hub.reserve.keep)
             if led:
                 _try(self._clear)
             if led and (day := now()[:10]) != last_day:
@@ -202,10 +203,11 @@ class Server(uvicorn.Server):
 
     def _prepare(self) -> None:
         """Make all ready that is asked for most."""
+        _try(self.hub.reserve.keep)
         if isinstance(backend := self.hub.workspace.store.backend, CachedBackend):
             _try(lambda: LOG.info("%s bytes of the store are kept here", backend.count()))
         if self._leads:
-            self._prepare_all()
+            _try(self._prepare_all)
         _try(self.hub.blobs.holders.look_at_all)
 
     def _prepare_all(self) -> None:

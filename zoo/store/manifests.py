@@ -42,7 +42,7 @@ __all__ = [
     "read_base",
     "read_document",
     "read_manifest",
-    "told",
+    "shown_digest",
 ]
 
 Document = Manifest | Snapshot
@@ -116,7 +116,7 @@ def checkpoint_of(store: Store, digest: Digest, near: Sequence[Store] = ()) -> D
     return Snapshot.from_bytes(data).checkpoint if is_snapshot(data) else digest
 
 
-def told(digest: Digest, stores: Sequence[Store]) -> Digest:
+def shown_digest(digest: Digest, stores: Sequence[Store]) -> Digest:
     """The digest that users are told of what a name in one of ``stores`` points at: of a snapshot
     that of the checkpoint that it has, if it can be read; of files only, its own.
     """

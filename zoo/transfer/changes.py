@@ -14,7 +14,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import OtherClasses
 from zoo.store import Store
 from zoo.store.listing import read_one
-from zoo.store.manifests import read_manifest, told
+from zoo.store.manifests import read_manifest, shown_digest
 
 __all__ = ["change_from", "check_change", "free_suffix"]
 
@@ -52,7 +52,7 @@ def check_change(
         return
     there = f" at {other}" if doing == "push" else " here"
     what = f"{ref}{there} is for something else: {'; '.join(change.lines)}"
-    now = str(told(before, [store, *near]))
+    now = str(shown_digest(before, [store, *near]))
     raise OtherClasses(doing, str(ref), now, what, str(_free(ref, after)), other)
 
 

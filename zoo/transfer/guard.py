@@ -10,7 +10,7 @@ from zoo.domain.reference import Reference
 from zoo.errors import WouldReplace
 from zoo.reflog import check_movable
 from zoo.store import Store
-from zoo.store.manifests import ancestry_of, told
+from zoo.store.manifests import ancestry_of, shown_digest
 
 __all__ = ["check_pull", "check_push"]
 
@@ -45,7 +45,7 @@ def check_push(
         what = f"{ref} there is not a version that this zoo knows ({_moved(there)})"
         if behind:
             what = f"{ref} here is behind the one there, which went on from it ({_moved(there)})"
-        now = str(told(there.manifest, [store, remote]))
+        now = str(shown_digest(there.manifest, [store, remote]))
         raise WouldReplace("push", str(ref), now, to, what, behind=behind)
 
 
@@ -68,7 +68,7 @@ def check_pull(
         raise WouldReplace(
             "pull",
             str(ref),
-            str(told(here.manifest, [store])),
+            str(shown_digest(here.manifest, [store])),
             other,
             f"{ref} here is work that {other} has never had ({_moved(here)})",
         )

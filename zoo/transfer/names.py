@@ -42,9 +42,9 @@ def entry(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntry:
     """
     if remote:
         store = workspace.remotes.connect(remote)
-        return workspace.told_entry(present(store, ref, remote), store)
+        return workspace.shown_entry(present(store, ref, remote), store)
     workspace.names.target(str(ref))
-    return workspace.told_entry(workspace.store.history(ref)[-1])
+    return workspace.shown_entry(workspace.store.history(ref)[-1])
 
 
 def delete(
@@ -58,7 +58,7 @@ def delete(
         Conflict: Someone else moved it meanwhile, or since ``of``, its newest entry.
     """
     if not remote:
-        return workspace.told_entry(workspace.delete(ref, of=of))
+        return workspace.shown_entry(workspace.delete(ref, of=of))
     store = workspace.remotes.connect(remote)
     check_movable(store, ref, present(store, ref, remote), remote)
     done = append_deletion(store, ref, of=of)
@@ -103,7 +103,7 @@ def restore(workspace: Workspace, ref: Reference, remote: str | None) -> RefEntr
         Conflict: Someone else moved it meanwhile, or a prune at a server has taken that.
     """
     if not remote:
-        return workspace.told_entry(workspace.restore(ref))
+        return workspace.shown_entry(workspace.restore(ref))
     store = workspace.remotes.connect(remote)
     if store.read_ref(ref) is None:
         present(store, ref, remote)
@@ -123,7 +123,7 @@ def protect(workspace: Workspace, ref: Reference, remote: str | None, *, on: boo
         Conflict: Someone else moved it meanwhile.
     """
     if not remote:
-        return workspace.told_entry(workspace.protect(ref, on=on))
+        return workspace.shown_entry(workspace.protect(ref, on=on))
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_protection(store, ref, on=on)
@@ -138,7 +138,7 @@ def deprecate(workspace: Workspace, ref: Reference, remote: str | None, text: st
         Conflict: Someone else moved it meanwhile.
     """
     if not remote:
-        return workspace.told_entry(workspace.deprecate(ref, text))
+        return workspace.shown_entry(workspace.deprecate(ref, text))
     store = workspace.remotes.connect(remote)
     present(store, ref, remote)
     done = append_deprecation(store, ref, text)
@@ -158,7 +158,7 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
     entry = workspace.move(new, old.manifest, f"{RENAMES}{ref}", check=check)
     copy_signatures(workspace.store, old.manifest, ref.path, new.path)
     workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
-    return workspace.told_entry(entry)
+    return workspace.shown_entry(entry)
 
 
 def rename_all_tags(
@@ -195,7 +195,7 @@ def _movable(workspace: Workspace, ref: Reference, new: Reference) -> tuple[RefE
     def check(there: RefEntry | None) -> None:
         if there and not there.deleted and there.manifest != old.manifest:
             hint = f"choose another name, or delete that one first: zoo delete {new}"
-            now = str(workspace.told(there.manifest))
+            now = str(workspace.shown_digest(there.manifest))
             raise Conflict(f"{new} is another checkpoint", now, hint=hint)
 
     return old, check

@@ -218,7 +218,7 @@ def _another(
     workspace: Workspace, before: Digest | None, copied: Copied, *elsewhere: Store
 ) -> Digest | None:
     """What a name had before, as users are told of it; None if it was the same checkpoint."""
-    shown = before and workspace.told(before, *elsewhere)
+    shown = before and workspace.shown_digest(before, *elsewhere)
     return None if shown == copied.manifest else shown
 
 
@@ -228,7 +228,7 @@ def note_there(
     """Let the index know the newest entry of a name at a remote, unless it holds files only; the
     entry as users are told of it.
     """
-    visible = workspace.told_entry(entry, remote)
+    visible = workspace.shown_entry(entry, remote)
     there = read_one(workspace.index.as_checkpoint, replace(entry, manifest=visible.manifest))
     if there is not None:
         workspace.remotes.note(where, ref, there if isinstance(there, RefEntry) else entry)

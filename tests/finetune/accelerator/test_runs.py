@@ -203,7 +203,7 @@ def test_a_probe_scores_as_on_the_cpu(
 
 
 def test_probes_of_an_advice_score_as_on_the_cpu(
-    workspace: Workspace, transformer: str, shapes: Path, device: str,
+    workspace: Workspace, transformer: str, shapes: Path, device: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Fitted there, though they are too small to be worth that."""
@@ -211,7 +211,8 @@ def test_probes_of_an_advice_score_as_on_the_cpu(
     for where, least in ((device, 0), ("cpu", linear.LARGE)):
         monkeypatch.setattr(linear, "LARGE", least)
         recipe = Recipe(data=str(shapes), image_size=32, precision="fp32")
-        reading = read(prepare(workspace, transformer, recipe, where, silent), 8)
+        prepared = prepare(workspace, transformer, recipe, where, silent)
+        reading = read(prepared, 8, tmp_path)
         assert reading.device.type == ("cuda" if where == "cuda" else "cpu")
         layers = layers_of(reading, "classification", ("a", "b"), reading.group, 0, silent)
         assert layers

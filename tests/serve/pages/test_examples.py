@@ -149,6 +149,7 @@ BAD = {
 }
 
 
+@pytest.mark.long
 def test_what_is_no_sheet_is_not_served(own: Served) -> None:
     for kind, sheet in BAD.items():
         published(own, sheet, text(*TWO))

@@ -67,6 +67,7 @@ def opened(browser: Browser, served: Served, **options: Any) -> tuple[Page, list
     return page, wrong
 
 
+@pytest.mark.long
 def test_a_file_is_chosen_and_hashed_in_the_browser(
     browser: Browser, tuned: Served, weights: Path
 ) -> None:

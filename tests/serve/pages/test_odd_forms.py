@@ -55,6 +55,7 @@ def admin(served: Served) -> Signed:
     return sign_in(served.url, served.token("admin", "write"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", FORMS)
 def test_what_is_typed(admin: Signed, path: str) -> None:
     """One field after the other by what is odd, and all of them."""

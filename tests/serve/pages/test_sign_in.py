@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from fakes.browser import browsing, watched
+from fakes.elsewhere import elsewhere
 from fakes.served import Got, Served, serving
 from sqlalchemy import select, update
 
@@ -175,33 +174,6 @@ def test_over_https_the_cookie_is_for_this_host_only(tmp_path: Path) -> None:
         page = served.ask("/models/", Host="zoo.lab.org", Accept=HTML, Cookie=cookie_of(got)).body
         assert b'action="/models/sign-out"' in page
         assert re.search(rb'href="/models/-/[0-9a-f]+/zoo.css"', page)
-
-
-@contextmanager
-def elsewhere(body: str) -> Iterator[str]:
-    """A page of another site."""
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-    from threading import Thread
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.long

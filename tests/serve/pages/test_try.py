@@ -80,6 +80,7 @@ def send(served: Served, token: str | None, image: bytes, path: str = TRY, **fie
     return served.ask(path, "POST", token=token, body=body, Content_Type=kind, **SENT)
 
 
+@pytest.mark.long
 def test_a_form_is_answered_by_numbers_and_pictures(
     trying: Served, photo: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

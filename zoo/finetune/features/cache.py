@@ -41,6 +41,7 @@ __all__ = [
     "Shape",
     "below_digest",
     "home_of",
+    "make_way",
     "open_or_fill",
     "resident",
     "room",
@@ -362,7 +363,7 @@ def _room(folder: Path, shape: Shape, count: int) -> tuple[Path | None, list[Ten
     folder.mkdir(parents=True, exist_ok=True)
     needed = count * shape.nbytes
     if limit := room(folder, needed):
-        _make_way(folder, limit - needed)
+        make_way(folder, limit - needed)
         filling = folder / f".filling-{secrets.token_hex(4)}"
         filling.mkdir()  # not as a temporary one, which would be for this user alone
         try:
@@ -407,7 +408,7 @@ def _check_memory(needed: int, limit: int) -> None:
         )
 
 
-def _make_way(folder: Path, budget: int) -> None:
+def make_way(folder: Path, budget: int) -> None:
     """Delete the least recently used caches until the rest fit ``budget`` bytes."""
     total = 0
     for _, size, home in sorted(_homes(folder), reverse=True):

@@ -54,6 +54,7 @@ __all__ = [
     "Loader",
     "Loaders",
     "cached",
+    "computation",
     "image_loaders",
     "make_loaders",
 ]
@@ -430,6 +431,17 @@ def _kept_in(recipe: Recipe) -> torch.dtype:
 
 def _description(prepared: PreparedRun, entry: FromCut, below: Below) -> dict[str, object]:
     """All that determines the inputs at the cut, except the images."""
+    return {
+        **computation(prepared),
+        "cut": prepared.hierarchy.boundary_name(entry.boundary),
+        "weights": below.digest,
+    }
+
+
+def computation(prepared: PreparedRun) -> dict[str, object]:
+    """What determines what a network computes of an image, except its weights and how deep it is
+    looked into; plain data.
+    """
     backbone, recipe = prepared.network.planned.backbone, prepared.recipe
     return {
         "plugin": backbone.plugin,
@@ -437,8 +449,6 @@ def _description(prepared: PreparedRun, entry: FromCut, below: Below) -> dict[st
         "architecture": backbone.architecture,
         # The number of outputs is above every cut: another head may use the same cache.
         "options": {k: v for k, v in backbone.options.items() if k != "num_classes"},
-        "cut": prepared.hierarchy.boundary_name(entry.boundary),
-        "weights": below.digest,
         "preprocessing": prepared.network.planned.to_json()["preprocessing"],
         **({"margin": "down"} if backbone.plugin in ROUNDING_DOWN else {}),
         "precision": recipe.precision,

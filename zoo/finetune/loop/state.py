@@ -222,7 +222,7 @@ class State:
             best.name, best.score, best.loss = name, score, loss
             best.tensors = snapshot(self.live) if self.ranks.is_main else {}
 
-    def told(self, name: str, metrics: Mapping[str, float]) -> str:
+    def summary(self, name: str, metrics: Mapping[str, float]) -> str:
         """What is said of weights that are no epoch's."""
         if (score := metrics.get(self.measure)) is None:
             return f"{name} done"

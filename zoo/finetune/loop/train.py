@@ -61,7 +61,7 @@ def train(
     last = sum(epochs) if until is None else min(until, sum(epochs))
     with prepared.progress("training", last * images) as bar:
         bar.advance((sum(epochs[: state.position.phase]) + state.position.epoch) * images)
-        reporter = _Told(state, journal, bar, Pace(sum(epochs), images))
+        reporter = _Reporter(state, journal, bar, Pace(sum(epochs), images))
         for number in range(state.position.phase, len(epochs)):
             if sum(epochs[:number]) + state.position.epoch >= last:
                 return
@@ -89,7 +89,7 @@ def train(
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Reporter:
     """What a training is told by, and where it is."""
 
     state: State
@@ -120,7 +120,7 @@ def _steps(
     learner: Learner,
     loader: Loader | Fed,
     epoch: int,
-    reporter: _Told,
+    reporter: _Reporter,
     interrupted: Callable[[], bool],
 ) -> None:
     """The steps of an epoch that are left; each is shown and noted, and the state saved if due, or
@@ -270,7 +270,7 @@ def _mass(weights: Tensor | None, targets: Tensor) -> float:
 
 
 def _measure(
-    prepared: PreparedRun, parts: Loaders, learner: Learner, reporter: _Told, epoch: int
+    prepared: PreparedRun, parts: Loaders, learner: Learner, reporter: _Reporter, epoch: int
 ) -> bool:
     """Measure the weights after an epoch, from 1, and their average if there is one, and say it;
     whether patience is at its end.
@@ -302,7 +302,7 @@ def _evaluate(
     prepared: PreparedRun,
     parts: Loaders,
     learner: Learner,
-    reporter: _Told,
+    reporter: _Reporter,
     name: str,
     known: Mapping[str, float],
     *,

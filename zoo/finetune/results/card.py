@@ -94,7 +94,7 @@ def _body(
     parent = manifest.parents[0].manifest if manifest.parents else ""
     lines = [
         f"# {plain_text(name)}\n",
-        *_made(manifest, dataset),
+        *_origin(manifest, dataset),
         "## Result on the test images\n",
         *_result(manifest),
         *(_table(report.classes) if report else ()),
@@ -112,7 +112,7 @@ def _body(
     return "\n".join(lines) + "\n"
 
 
-def _made(manifest: Manifest, dataset: Dataset) -> Iterator[str]:
+def _origin(manifest: Manifest, dataset: Dataset) -> Iterator[str]:
     """What it is, and what it was made of."""
     plan, recipe, images = manifest.freeze or {}, manifest.recipe or {}, manifest.preprocessing
     by, note = (plain_text(manifest.provenance.get(key, "")) for key in ("author", "note"))

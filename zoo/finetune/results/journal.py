@@ -176,12 +176,12 @@ class Journal:
     def of_images(self, name: str, steps: int) -> Callable[[Tensor, Tensor], None]:
         """What notes, of the weights ``name``, how well each image is told; for trials only."""
 
-        def told(outputs: Tensor, targets: Tensor) -> None:
+        def note_images(outputs: Tensor, targets: Tensor) -> None:
             if self._by_image:
                 each = goodness(outputs, targets, self._by_image).tolist()
                 self.note("images", steps, name=name, scores=[round(score, 4) for score in each])
 
-        return told
+        return note_images
 
     def picture(self, name: str) -> None:
         """Show a picture that is in the run's folder now."""

@@ -469,7 +469,7 @@ def write_report(
     _write(folder / REPORT, text)
     _write(folder / PREDICTIONS, as_csv(predicted(measured)))
     _write(folder / "doubtful.csv", as_csv(_doubtful_rows(report)))
-    sheet = {f"most {kind}": [Tile(*_said(one)) for one in report[kind]] for kind in DOUBTS}
+    sheet = {f"most {kind}": [Tile(*_captions(one)) for one in report[kind]] for kind in DOUBTS}
     save(draw_sheet(sheet, read), folder / "doubtful.png")
     if bins := measured.bins:
         save(draw_reliability(bins, measured.raw_bins), folder / "reliability.png")
@@ -485,7 +485,7 @@ def write_report(
     save(draw_confusion(outputs, targets, classes), folder / "confusion.png")
 
 
-def _said(one: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _captions(one: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """An image, what it is, and what it was taken for."""
     share = "" if one["probability"] is None else f" {one['probability']:.2f}"
     return one["image"], (f"true: {one['label']}", f"predicted{share}: {one['predicted']}")

@@ -25,7 +25,7 @@ from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups
 if TYPE_CHECKING:
     from zoo.finetune.setup.prepare import PreparedRun
 
-__all__ = ["found_batch", "largest", "that_fits"]
+__all__ = ["fitting_batch", "largest", "that_fits"]
 
 LEAST = 2
 """Images of a batch of each process; batch norm takes no fewer."""
@@ -45,7 +45,7 @@ LAYERS = 3
 what goes in, what comes out, and what is between."""
 
 
-def found_batch(prepared: PreparedRun) -> tuple[Recipe, str]:
+def fitting_batch(prepared: PreparedRun) -> tuple[Recipe, str]:
     """The recipe with the largest batch that fits, a power of two for each process, and its
     learning rate scaled to that; and that in words.
 

@@ -234,14 +234,16 @@ def with_drops(network: Network, head: Head, recipe: Recipe) -> Network:
     try:
         dropping = altered(network, head, recipe.seed, Surgery(arguments=arguments))
     except (BrokenPlugin, Unsupported, *REFUSALS) as error:
-        raise InvalidOption(f"{name} takes no {' and no '.join(map(_said, asked))}") from error
+        raise InvalidOption(
+            f"{name} takes no {' and no '.join(map(_option_name, asked))}"
+        ) from error
     lacks = [each for each, rate in asked.items() if rate and not _drops(dropping.model, each)]
     if lacks:
-        raise InvalidOption(f"{name} takes no {' and no '.join(map(_said, lacks))}")
+        raise InvalidOption(f"{name} takes no {' and no '.join(map(_option_name, lacks))}")
     return dropping
 
 
-def _said(argument: str) -> str:
+def _option_name(argument: str) -> str:
     return {"drop_path_rate": "drop path", "drop_rate": "dropout before its head"}[argument]
 
 

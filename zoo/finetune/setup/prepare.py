@@ -35,7 +35,7 @@ from zoo.finetune.dataset.images import sizes
 from zoo.finetune.dataset.open import absolute, without_folders_above
 from zoo.finetune.ranks.ranks import ALONE, Ranks
 from zoo.finetune.setup.base import check_base, teacher_of
-from zoo.finetune.setup.batch_size import found_batch
+from zoo.finetune.setup.batch_size import fitting_batch
 from zoo.finetune.setup.losses import make_loss
 from zoo.finetune.setup.network import (
     Network,
@@ -217,7 +217,7 @@ def with_batch(prepared: PreparedRun) -> PreparedRun:
     """
     if prepared.recipe.batch_size != "auto":
         return prepared
-    recipe, remark = found_batch(prepared)
+    recipe, remark = fitting_batch(prepared)
     return with_recipe(_with_remark(prepared, remark), recipe)
 
 

@@ -58,7 +58,7 @@ def _blend(prepared: PreparedRun, parts: Loaders, journal: Journal, state: State
         metrics = measured(tensors, of)
         state.consider(name, metrics)
         journal.note("blend", state.position.steps, name=name, **metrics)
-        journal.say(state.told(name, metrics))
+        journal.say(state.summary(name, metrics))
 
     def score(tensors: Mapping[str, Tensor], of: int) -> tuple[float, float]:
         metrics = measured(tensors, of)

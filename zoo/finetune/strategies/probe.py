@@ -206,7 +206,7 @@ def probe(
         metrics = ranks.on_main(lambda: validate(prepared, parts, journal.of_images(PROBE, 0)))
         state.consider(PROBE, metrics)
         journal.note("probe", 0, **choices, **metrics)
-        journal.say(state.told("probe", metrics))
+        journal.say(state.summary("probe", metrics))
     ranks.sync(state.live)
     if fitted and prepared.phases:
         state.keep(FIRST)

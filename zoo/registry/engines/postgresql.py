@@ -112,8 +112,8 @@ def _configure(session: Session[object], _record: object) -> None:
 
     class Loader(TextLoader):
         def load(self, data: Any) -> Any:
-            found = super().load(data)
-            return found.replace(KEPT, ZERO) if isinstance(found, str) else found
+            text = super().load(data)
+            return text.replace(KEPT, ZERO) if isinstance(text, str) else text
 
     session.adapters.register_dumper(str, Dumper)
     for kind in ("text", "varchar"):

@@ -25,6 +25,7 @@ from zoo.serve.keep.distances import DistanceWorker
 from zoo.serve.keep.files import Files
 from zoo.serve.keep.history import ID, MAIN, Commit, History
 from zoo.serve.keep.reported import ReportedRuns
+from zoo.serve.keep.reserve import Reserve
 from zoo.serve.keep.room import UsageCounter
 from zoo.serve.keep.sharers import Sharers
 from zoo.serve.keep.tryouts import Tryouts
@@ -82,6 +83,7 @@ class Hub:
     deprecations: Deprecations = field(init=False)
     reported: ReportedRuns = field(init=False)
     waiting: Waiting = field(init=False)
+    reserve: Reserve = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the rest of the zoo's store."""
@@ -95,6 +97,7 @@ class Hub:
         self.deprecations = Deprecations(store)
         self.room, self.reported = UsageCounter(store), ReportedRuns(store.disk)
         self.waiting, self.health = Waiting(store), Health(store, self.accounts.audit.head)
+        self.reserve = Reserve(self.workspace.root)
         self.accounts.watch(self.look_again)
 
     def changing(self) -> AbstractContextManager[None]:

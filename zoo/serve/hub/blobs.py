@@ -66,14 +66,13 @@ class Blobs:
             Refused: The namespace may not hold it; nothing was kept.
         """
         check_size(ask, size)
-        if size > shutil.disk_usage(self._store.root).free - LEFT_BYTES:
-            raise DiskFull(self._store.root)
         return self._take_in(ask, pieces, size, sha256, None)
 
     def add(self, data: bytes, ask: Ask) -> SnapshotFile:
         """Keep the bytes of a small file. Until a commit has it, a prune spares it for its age.
 
         Raises:
+            DiskFull: No space left; nothing was kept.
             Conflict: A prune is under way.
             Refused: What had arrived was cleared away before it was kept.
         """
@@ -91,6 +90,8 @@ class Blobs:
         sha256: str | None,
         git: str | None,
     ) -> SnapshotFile:
+        if size > shutil.disk_usage(self._store.root).free - LEFT_BYTES:
+            raise DiskFull(self._store.root)
         folder = self.folder(ask.actor.name, f"tmp-{token_hex(8)}")
         with incoming(self._store, pieces, size=size, folder=folder) as came:
             if sha256 not in (None, came.sha256.hex):

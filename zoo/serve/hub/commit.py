@@ -29,7 +29,7 @@ from zoo.serve.hub.blobs import TIDIED
 from zoo.serve.hub.branches import branch_ref, refuse_pull_request
 from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.hints import FileToSend, keep_plan
-from zoo.serve.hub.operations import Operations, Tree, applied, read_operations
+from zoo.serve.hub.operations import Deletion, Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
@@ -113,7 +113,10 @@ def commit(ask: Ask, revision: str) -> Answer:
     )
     for _ in range(TRIES):
         try:
-            done = _committed(ask, revision, sent, began)
+            if all(isinstance(each, Deletion) for each in sent.each):
+                done = ask.hub.reserve.spend(lambda: _committed(ask, revision, sent, began))
+            else:
+                done = _committed(ask, revision, sent, began)
         except _Moved:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
@@ -148,7 +151,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     history, store = ask.hub.history, ask.hub.workspace.store
     ref, version = _branch(ask, revision)
     if began and not version:
-        raise _gone(ref)
+        raise _was_deleted(ref)
     line = history.commits(version, ask.patience) if version else ()
     if line and _is_again(ask, sent, line):
         return line[0]
@@ -172,11 +175,11 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]
     if not mine:
-        raise _gone(ref)
+        raise _was_deleted(ref)
     return mine[-1]
 
 
-def _gone(ref: Reference) -> Refused:
+def _was_deleted(ref: Reference) -> Refused:
     return Refused("Conflict", f"{ref} was deleted or moved meanwhile: look again")
 
 

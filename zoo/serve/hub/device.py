@@ -60,13 +60,13 @@ def poll(ask: Ask) -> Answer:
     outcome = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
     if isinstance(outcome, str):
         return error(outcome)
-    answer = _made(ask, outcome, sent["device_code"])
+    answer = _issue_token(ask, outcome, sent["device_code"])
     if answer is None:  # whoever let it in may do that no more
         return error("access_denied")
     return Answer(headers={**answer.headers, **SECRET}, body=answer.body)
 
 
-def _made(ask: Ask, entry: Entry, device: str) -> Answer | None:
+def _issue_token(ask: Ask, entry: Entry, device: str) -> Answer | None:
     """A token that may do no more than the one by which the program was let in, and lasts no
     longer; None if that one has ended, or it was given already.
     """

@@ -90,7 +90,12 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
         left = float(str(claims["exp"])) - time.time() + LEEWAY
         # The signature is left out: there may be several good ones.
         spend_once(connection, asked.subject_token.rpartition(".")[0], left)
-        record(connection, "token exchanged", path, f"{publisher.id}: {_told(publisher, claims)}")
+        record(
+            connection,
+            "token exchanged",
+            path,
+            f"{publisher.id}: {_shown_claims(publisher, claims)}",
+        )
 
     name = f"{publisher.id} {clean(str(claims['sub']))}"[:LETTERS]
     try:
@@ -154,7 +159,7 @@ def _chosen(fitting: Sequence[Publisher], resource: str) -> tuple[Publisher, str
     return covering[0], resource
 
 
-def _told(publisher: Publisher, claims: Claims) -> str:
+def _shown_claims(publisher: Publisher, claims: Claims) -> str:
     names = dict.fromkeys((*publisher.claims, *TOLD))
     texts = {name: text_of(claims.get(name)) for name in names}
     return ", ".join(f"{name}={clean(text)[:LETTERS]}" for name, text in texts.items() if text)

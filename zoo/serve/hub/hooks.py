@@ -122,12 +122,12 @@ def _check_room(ask: Ask, path: str) -> None:
 def list_hooks(ask: Ask) -> Answer:
     """Those of what who asks owns."""
     ask.check_unlimited()
-    return _secret([_told(ask, each) for each in _owned(ask)])
+    return _secret([_as_json(ask, each) for each in _owned(ask)])
 
 
 def show_hook(ask: Ask, id: str) -> Answer:  # noqa: A002 - as the path has it
     """One of them."""
-    return _answer(ask, _found(ask, id))
+    return _answer(ask, _owned_webhook(ask, id))
 
 
 def create_hook(ask: Ask) -> Answer:
@@ -142,7 +142,7 @@ def create_hook(ask: Ask) -> Answer:
 
 def change_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
     """Tell another address, or of something else."""
-    wanted, hook = ask.call.read(HookChange), _found(ask, id)
+    wanted, hook = ask.call.read(HookChange), _owned_webhook(ask, id)
     path = wanted.path(ask)
 
     def change() -> Webhook:
@@ -155,19 +155,19 @@ def change_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
 
 def enable_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
     """Tell one of them again."""
-    hook = _found(ask, id)
+    hook = _owned_webhook(ask, id)
     return _answer(ask, ask.hub.accounts.webhooks.switch(hook.id, on=True))
 
 
 def disable_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
     """Tell one of them nothing for now."""
-    hook = _found(ask, id)
+    hook = _owned_webhook(ask, id)
     return _answer(ask, ask.hub.accounts.webhooks.switch(hook.id, on=False))
 
 
 def delete_hook(ask: Ask, id: str) -> Answer:  # noqa: A002
     """Tell one of them no more."""
-    ask.hub.accounts.webhooks.remove(_found(ask, id).id)
+    ask.hub.accounts.webhooks.remove(_owned_webhook(ask, id).id)
     return json_answer({})
 
 
@@ -182,7 +182,7 @@ def _owned(ask: Ask) -> list[Webhook]:
     return [each for each in ask.hub.accounts.webhooks.all() if _owns(ask, each.path)]
 
 
-def _found(ask: Ask, hook_id: str) -> Webhook:
+def _owned_webhook(ask: Ask, hook_id: str) -> Webhook:
     """One of those that who asks owns. Raises `Refused` if it is none."""
     ask.check_unlimited()
     matches = [each for each in _owned(ask) if each.id == hook_id]
@@ -199,7 +199,7 @@ def _done(what: Callable[[], Webhook]) -> Webhook:
 
 
 def _answer(ask: Ask, hook: Webhook) -> Answer:
-    return _secret({"webhook": _told(ask, hook)})
+    return _secret({"webhook": _as_json(ask, hook)})
 
 
 def _secret(value: object) -> Answer:
@@ -208,7 +208,7 @@ def _secret(value: object) -> Answer:
     return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})
 
 
-def _told(ask: Ask, hook: Webhook) -> Json:
+def _as_json(ask: Ask, hook: Webhook) -> Json:
     teams = {each.name for each in ask.hub.accounts.all() if each.team}
     kind = "model" if "/" in hook.path else "org" if hook.path in teams else "user"
     return {

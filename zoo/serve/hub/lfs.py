@@ -65,14 +65,14 @@ def batch(ask: Ask) -> Answer:
         parts = -(-file.size // PART_BYTES)
         in_parts = "multipart" in asked.transfers and 1 < parts <= left
         left -= parts if in_parts else 0
-        objects.append(_told(ask, file, parts if in_parts else 0))
+        objects.append(_lfs_object(ask, file, parts if in_parts else 0))
     # Clients look at each file; those that do not can send all in one piece.
     whole = all("chunk_size" not in str(each.get("actions")) for each in objects)
     answer = json_answer({"transfer": "basic" if whole else "multipart", "objects": objects})
     return Answer(headers=TYPE, body=answer.body)
 
 
-def _told(ask: Ask, file: File, parts: int) -> dict[str, object]:
+def _lfs_object(ask: Ask, file: File, parts: int) -> dict[str, object]:
     entry: dict[str, object] = {"oid": file.oid, "size": file.size}
     if file.size > UPLOADED_FILE_BYTES:
         most = f"a file has at most {UPLOADED_FILE_BYTES} bytes here"

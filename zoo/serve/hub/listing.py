@@ -25,7 +25,7 @@ from zoo.serve.hub.info import USUAL, ModelInfo, chosen
 from zoo.serve.keep.history import MAIN
 from zoo.serve.keep.view import View
 
-__all__ = ["KNOWN", "having_files", "list_models", "list_nothing", "readable", "told_of"]
+__all__ = ["KNOWN", "having_files", "list_models", "list_nothing", "readable", "entries_of"]
 
 T = TypeVar("T")
 LOG = logging.getLogger("zoo.serve")
@@ -62,7 +62,7 @@ def list_models(ask: Ask) -> Answer:
     wanted = _wanted(ask) if query.keys() <= {*KNOWN} and not _gated(ask) else ()
     placed = [
         (place, each)
-        for each, place in told_of(wanted, lambda each: (each, _place(ask, each, order)))
+        for each, place in entries_of(wanted, lambda each: (each, _place(ask, each, order)))
         if place
     ]
     placed.sort(key=lambda each: each[0], reverse=not ascending)
@@ -70,11 +70,11 @@ def list_models(ask: Ask) -> Answer:
     page, more = [each for _, each in placed[begin : begin + size]], begin + size < len(placed)
     return Answer(
         headers={**JSON, **(ask.next_page(cursor=begin + size) if more else {})},
-        body=b"[" + b",".join(told_of(page, lambda each: encode(each.to_json(names)))) + b"]",
+        body=b"[" + b",".join(entries_of(page, lambda each: encode(each.to_json(names)))) + b"]",
     )
 
 
-def told_of(infos: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Iterator[T]:
+def entries_of(infos: Iterable[ModelInfo], tell: Callable[[ModelInfo], T]) -> Iterator[T]:
     """What is told of each repository; one that fails is left out, and fails no list.
 
     Raises:

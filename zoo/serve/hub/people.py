@@ -6,7 +6,7 @@ from zoo.domain.plain import Json
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
-from zoo.serve.hub.listing import having_files, readable, told_of
+from zoo.serve.hub.listing import entries_of, having_files, readable
 
 __all__ = ["members", "organization", "repositories", "user"]
 
@@ -48,7 +48,7 @@ def repositories(ask: Ask, organization: str = "") -> Answer:
     if organization:
         _check_there(ask, organization, team=True)
     own = having_files(ask, organization or ask.actor.name)
-    rows = [*told_of(own, lambda each: (each, each.storage))]
+    rows = [*entries_of(own, lambda each: (each, each.storage))]
     total = sum(size for _, size in rows)
     return json_answer(
         [

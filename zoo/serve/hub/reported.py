@@ -23,7 +23,7 @@ def reported_by(ask: Ask, name: str) -> tuple[ReportedRun, Json]:
         Refused: There is none, or they may not.
     """
     run = ask.hub.reported.find(name)
-    record = run.said() if run else None
+    record = run.read_record() if run else None
     if run is None or record is None or not ask.may("read", Reference.parse(record["save"]).path):
         raise no_run()
     return run, record

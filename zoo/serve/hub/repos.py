@@ -16,6 +16,7 @@ from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.quota import check_fits
 from zoo.serve.keep.moving import check_movable_to, move_names
 from zoo.serve.who.may import Level
+from zoo.serve.who.reserved import is_address
 from zoo.serve.who.rules import is_wider
 
 __all__ = [
@@ -213,12 +214,17 @@ def check_whole(ask: Ask, repo: str) -> None:
 
 
 def check_made(ask: Ask, path: str) -> None:
-    """See that a new name can be told from those of empty repositories everywhere.
+    """See that a new name can be told from those of empty repositories everywhere, and that it can
+    be asked for.
 
     Raises:
-        InvalidReference: It cannot.
+        InvalidReference: It cannot be told from another one.
+        Refused: Addresses of the server begin so.
     """
     ref = Reference.parse(path)
+    if is_address(ref.namespace):
+        text = f"{path} cannot be a new name here: addresses of the server begin so"
+        raise Refused("BadRequest", text)
     repos = [each.partition("/") for each in ask.hub.accounts.repos.all()]
     check_case(path, ref.namespace, (namespace for namespace, _, _ in repos))
     check_case(path, ref.name, (name for there, _, name in repos if there == ref.namespace))

@@ -117,6 +117,9 @@ class Deliveries:
                     return
                 hooks.note(hook, row.number, after=row.number, status=status, failures=0)
                 hook, failures = replace(hook, failures=0), 0
+                if row.action == "repository moved" and row.name == hook.path:
+                    hooks.follow(hook, row.other)
+                    return  # what it is called now is looked up the next time
                 yield row
             after = row.number
         if rows:

@@ -72,7 +72,7 @@ class ReportedRun:
         """Make its folder, unless it is there."""
         self._disk.make_folder(self._folder)
 
-    def said(self) -> Json | None:
+    def read_record(self) -> Json | None:
         """What is kept of it; None if it is not there."""
         try:
             record: Json = json.loads(self._disk.read(f"{self._folder}/{RUN}", JSON_FILE_BYTES))

@@ -102,7 +102,7 @@ def answered(tried: TryoutRunner, asked: TryoutRequest, data: bytes) -> TryoutAn
     """The answer to a question about the image that is ``data``."""
     try:
         trial = tried.answer(Digest.parse(asked.checkpoint), data, asked.output)
-        return _told(trial)
+        return _answer(trial)
     except Untrusted as error:
         LOG.warning("an image was not tried: %s", error)
         text = f"its network is made by {error.name}, which is not trusted on this server"
@@ -120,7 +120,7 @@ def answered(tried: TryoutRunner, asked: TryoutRequest, data: bytes) -> TryoutAn
     )
 
 
-def _told(trial: Trial) -> TryoutAnswer:
+def _answer(trial: Trial) -> TryoutAnswer:
     prediction = trial.prediction
     values = prediction.probabilities or prediction.logits
     seen = [_picture(trial.seen)]

@@ -63,7 +63,7 @@ class Views:
                 described = self._worker.ask(digest).result(patience)
             except TooLate:
                 raise NotYet(f"checkpoint {digest.short}", "is being described") from None
-        return self._recent.put(digest, self._made(digest, document, described))
+        return self._recent.put(digest, self._build_view(digest, document, described))
 
     def knows(self, digest: Digest) -> bool:
         """Whether the view of a checkpoint or a snapshot is told without building its network."""
@@ -72,7 +72,7 @@ class Views:
         document = self._store.document(digest)
         return isinstance(document, Snapshot) or _explained(document)
 
-    def _made(self, digest: Digest, manifest: Manifest, described: ConfigTexts) -> View:
+    def _build_view(self, digest: Digest, manifest: Manifest, described: ConfigTexts) -> View:
         view = checkpoint_view(self._store, digest, manifest, described.texts, described.problem)
         if described.problem:
             LOG.warning("%s has no config.json: %s", digest.short, described.problem)
@@ -97,7 +97,7 @@ class Views:
                     described = self._worker.ask(digest, waits=False).result()
                     if self._worker.closed:
                         return
-                    self._recent.put(digest, self._made(digest, manifest, described))
+                    self._recent.put(digest, self._build_view(digest, manifest, described))
             except MissingObject:
                 continue  # a prune has taken it
             except ZooError as error:

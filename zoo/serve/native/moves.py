@@ -37,11 +37,20 @@ def move(ask: Ask, to: Entry, data: bytes) -> Answer:
         wanted = RefEntry.from_bytes(data, to.number)
     except InvalidManifest as error:
         raise Refused("BadRequest", str(error)) from None
+    if wanted.deleted:
+        ask.hub.reserve.spend(lambda: _move_as(ask, ref, wanted))
+    else:
+        _move_as(ask, ref, wanted)
+    return Answer(status=201)
+
+
+def _move_as(ask: Ask, ref: Reference, wanted: RefEntry) -> None:
+    """Make the next entry of a name as it is asked for, unless it was made already."""
     hub = ask.hub
     with patient_upload(hub.workspace.store), hub.changing():  # from here on nothing is pruned
         now = hub.workspace.store.read_ref(ref)
         if _is_again(ask, wanted, now):
-            return Answer(status=201)
+            return
         if wanted.number != (now.number if now else 0) + 1 or (
             wanted.previous != (now.manifest if now else None)
         ):
@@ -53,7 +62,6 @@ def move(ask: Ask, to: Entry, data: bytes) -> Answer:
         except Conflict:
             raise Refused("Exists", f"{ref} was moved meanwhile: look again") from None
     hub.reach.follow(ref)
-    return Answer(status=201)
 
 
 def _is_again(ask: Ask, wanted: RefEntry, now: RefEntry | None) -> bool:
@@ -62,10 +70,10 @@ def _is_again(ask: Ask, wanted: RefEntry, now: RefEntry | None) -> bool:
         return False
     if now.when is None or datetime.now(UTC) - now.when > LATELY:
         return False
-    return _said(wanted) == _said(now)
+    return _contents(wanted) == _contents(now)
 
 
-def _said(entry: RefEntry) -> tuple[object, ...]:
+def _contents(entry: RefEntry) -> tuple[object, ...]:
     what = entry.manifest, entry.previous, entry.note
     return *what, entry.deleted, entry.protected, entry.deprecated
 

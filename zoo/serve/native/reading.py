@@ -15,7 +15,7 @@ from msgspec import Meta
 from zoo.domain.limits import ENTRY_BYTES, STAT_KEYS, UPLOAD_PART_BYTES
 from zoo.domain.reference import Reference
 from zoo.domain.stored import StoredFile
-from zoo.errors import InvalidReference, ZooError
+from zoo.errors import DiskFull, InvalidReference, ZooError
 from zoo.serve.http.answer import JSON, Answer, Body, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.ranges import asked_range, is_known
@@ -99,8 +99,8 @@ def stat(ask: Ask) -> Answer:
     asked = ask.call.read(Keys)
     if asked.to:
         _check_movable(ask, asked.to)
-    files = _found(ask, asked.keys)
-    return json_answer({"stored": [_told(each) for each in files]})
+    files = _existing_files(ask, asked.keys)
+    return json_answer({"stored": [_listed(each) for each in files]})
 
 
 def _check_movable(ask: Ask, name: str) -> None:
@@ -117,7 +117,7 @@ def get(ask: Ask, key: str) -> Answer:
     """What is under a key, or a range of it; to HEAD, its size."""
     if key == MARKER:
         return Answer(headers=JSON, body=MARK)
-    file = next(_found(ask, [key]), None)
+    file = next(_existing_files(ask, [key]), None)
     if file is None:
         raise _nothing(ask)
     etag, content = f'"{key.rpartition("/")[2]}"', content_of(key)
@@ -162,7 +162,7 @@ def list_folder(ask: Ask, folder: str) -> Answer:
         files = (file for file in every if is_raw(file.name) or entry_of(file.name))
     elif not repo or ask.may("read", repo):
         files = _readable(ask, store.backend.list(folder))
-    return json_answer({"stored": [_told(each) for each in files]})
+    return json_answer({"stored": [_listed(each) for each in files]})
 
 
 def _readable(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
@@ -191,7 +191,7 @@ def newest(ask: Ask) -> Answer:
     return json_answer({"newest": entries})
 
 
-def _found(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
+def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
     """What is there for who asks of some keys."""
     store, raw, signatures = ask.hub.workspace.store, list[str](), list[str]()
     contents: list[Content] = []
@@ -200,7 +200,8 @@ def _found(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
         if content and content.kind in ENCODED_AS:
             contents.append(content)
         elif entry and ask.may("read", entry.ref.path):
-            ask.hub.reach.follow(entry.ref)
+            with suppress(DiskFull):  # it is done once there is room
+                ask.hub.reach.follow(entry.ref)
             raw.append(key)
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)
@@ -236,5 +237,5 @@ def _nothing(ask: Ask) -> Refused:
     return Refused("NotFound", text if ask.actor.name else f"{text}: a token may help")
 
 
-def _told(file: StoredFile) -> tuple[str, int, str]:
+def _listed(file: StoredFile) -> tuple[str, int, str]:
     return file.name, file.bytes, file.at.isoformat()

@@ -25,7 +25,7 @@ from zoo.domain.limits import (
     REQUEST_BYTES,
 )
 from zoo.domain.plain import Json
-from zoo.domain.recipe import told
+from zoo.domain.recipe import public_options
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidReference
 from zoo.lookup.examples import SHEET
@@ -110,17 +110,17 @@ def tell_run(ask: Ask) -> Answer:
     name = f"{report.run}-{blake2b(whose.encode(), digest_size=8).hexdigest()}"
     run = ask.hub.reported.of(ref.namespace, name)
     check_more(ask, ref.path, len(ask.call.body))
-    if run.said() is None:
+    if run.read_record() is None:
         _check_new(ask, ref)
         run.make()
     try:
         with run.alone():
-            there = run.said()
+            there = run.read_record()
             if there is None or there["status"] != "done":
                 run.keep({**_kept(ask, report, ref), **_since(there)})
             run.hear()
             size, digest = run.journal()
-            kept = run.said() or {}
+            kept = run.read_record() or {}
     except FileNotFoundError:  # its folder is
         raise Refused("Conflict", "the run was deleted just now: tell of it again") from None
     if there is None:
@@ -141,7 +141,7 @@ def _kept(ask: Ask, report: Run, ref: Reference) -> Json:
         "base": report.base,
         "parent": report.parent,
         "save": str(ref),
-        "recipe": told(recipe),
+        "recipe": public_options(recipe),
         "device": report.device,
         "started": report.started,
         "status": report.status,
@@ -190,7 +190,7 @@ def add_lines(ask: Ask, id: str, generation: str, at: str) -> Answer:  # noqa: A
     if begin + len(lines) > REPORTED_LINES_BYTES:
         raise Refused("TooLarge", f"a run has at most {REPORTED_LINES_BYTES} bytes of lines")
     with run.alone():
-        record, size = run.said(), run.size()
+        record, size = run.read_record(), run.size()
         if record is None:
             raise no_run()
         anew = begin == 0 and number == record["generation"] + 1
@@ -217,7 +217,7 @@ def put_file(ask: Ask, id: str, file: str) -> Answer:  # noqa: A002
     if file != SHEET:  # which is no image until it was looked at, each time
         data = _checked(data, PLAIN[file])
     with run.alone():
-        record = run.said()
+        record = run.read_record()
         if record is None:
             raise no_run()
         if record["status"] == "done":

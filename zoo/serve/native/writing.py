@@ -13,8 +13,13 @@ from zoo.serve.native.moves import move
 from zoo.serve.native.reading import SOMETIME
 from zoo.serve.native.signatures import put_signature
 from zoo.serve.native.taking import small, take
+from zoo.store.capabilities import touch
+from zoo.store.disk import STAGING
 
 __all__ = ["delete", "put"]
+
+SCRATCH = (f"{STAGING}/", "pruned/")
+"""What begins so need not last: signs of who prunes or sends, and what a prune has deleted."""
 
 
 def put(ask: Ask, key: str) -> Answer:
@@ -39,10 +44,13 @@ def _put_raw(ask: Ask, key: str, *, first: bool) -> None:
     backend = ask.hub.workspace.store.backend
     _require_raw(ask, key)
     data = small(ask.call.pieces, SIGN_BYTES)
-    if not first:
+    if first:
+        if not backend.create(key, data):
+            raise Refused("Exists")
+    elif key.startswith(SCRATCH):
+        touch(backend, key, data)  # a prune makes room: it can have these on a full disk, too
+    else:
         backend.put(key, [data])
-    elif not backend.create(key, data):
-        raise Refused("Exists")
 
 
 def delete(ask: Ask, key: str) -> Answer:

@@ -98,7 +98,7 @@ def draw_curves(
         w=WIDTH + more,
         h=HEIGHT,
         title=title,
-        told=_told(curves),
+        told=_alt_text(curves),
         drawn=Markup("\n").join(drawn),
     )
 
@@ -204,7 +204,7 @@ def _legend(curves: Sequence[Curve]) -> Iterator[Markup]:
         x += 48 + 7 * len(curve.name)
 
 
-def _told(curves: Iterable[Curve]) -> str:
+def _alt_text(curves: Iterable[Curve]) -> str:
     """What lines show, for who does not see them."""
     return "; ".join(
         f"{curve.name} goes from {curve.points[0].y:.4g} to {curve.points[-1].y:.4g}"

@@ -65,7 +65,7 @@ def look_device(ask: Ask) -> Confirm:
         return Confirm(code="")
     if ask.call.method == "GET" and ask.call.headers.get("sec-fetch-site", "none") not in OWN:
         return Confirm(code=code)  # a stranger's page would have wrong codes counted
-    if (device := _found(ask, code)) is None:
+    if (device := _device_of(ask, code)) is None:
         return Confirm(code=code, error=UNKNOWN)
     purposes = PURPOSES[: PURPOSES.index(ask.actor.purpose) + 1]
     return Confirm(
@@ -87,7 +87,7 @@ def _chosen(wants: str, purposes: tuple[Purpose, ...]) -> Purpose:
     return purposes[:2][-1] if wants in PURPOSES[1:] else purposes[0]
 
 
-def _found(ask: Ask, code: str) -> Device | None:
+def _device_of(ask: Ask, code: str) -> Device | None:
     try:
         return ask.hub.accounts.devices.find(hash_of(ask, code), ask.actor.id)
     except TooManyTries:
@@ -117,7 +117,7 @@ def _refuse(ask: Ask, form: Form) -> str:
 def _code(ask: Ask, form: Form) -> str:
     """What is kept of the code that was sent; a wrong one counts here, too."""
     code = form.text("user_code")[:LETTERS]
-    if ask.hub.alone or _found(ask, code) is None:
+    if ask.hub.alone or _device_of(ask, code) is None:
         raise UnknownName("code", code, hint=UNKNOWN)
     return hash_of(ask, code)
 

@@ -146,7 +146,9 @@ def look_home(ask: Ask) -> Home:
     if len(text + sort) > LETTERS:  # each link of the page repeats it
         return Home(text[:LETTERS], "", error=f"a query has at most {LETTERS:,} letters here")
     try:
-        return _found(ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page)
+        return _results_page(
+            ask, text, Query.parse(text, sort=sort or None, limit=ROWS), sort, page
+        )
     except (Invalid, UnknownName) as error:
         message = "\n".join(filter(None, (error.message, error.advice)))
         return Home(text, sort, error=message, hints=_instead(text, error))
@@ -161,7 +163,7 @@ def _instead(text: str, error: ZooError) -> tuple[Hint, ...]:
     return (Hint(error.message, meant),) if meant else ()
 
 
-def _found(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
+def _results_page(ask: Ask, text: str, query: Query, sort: str, asked: int) -> Home:
     registry, seen = ask.hub.workspace.registry, seen_by(ask)
     number = min(asked, PAGES)
     skip = (number - 1) * ROWS

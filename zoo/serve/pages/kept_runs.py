@@ -34,7 +34,7 @@ from zoo.store.regular import read_regular
 __all__ = [
     "drawable",
     "digest_in",
-    "made",
+    "published_digest",
     "matrix_of",
     "measure_of",
     "read_json",
@@ -61,7 +61,7 @@ def _seen_here(ask: Ask) -> list[Run]:
     runs = _all_runs(ask)
     if sees_all(ask.actor):
         return runs
-    results = {run.id: digest for run in runs if (digest := made(run))}
+    results = {run.id: digest for run in runs if (digest := published_digest(run))}
     there = ask.hub.reach.there(ask, {*results.values()})
     return [run for run in runs if results.get(run.id) in there]
 
@@ -78,7 +78,7 @@ def _by_result(runs: Iterable[Run]) -> Mapping[Digest, Run]:
     """Of each checkpoint that runs made, the last that did."""
     last_runs: dict[Digest, Run] = {}
     for run in runs:
-        if digest := made(run):
+        if digest := published_digest(run):
             last_runs.setdefault(digest, run)
     return last_runs
 
@@ -95,7 +95,7 @@ def runs_that_made(ask: Ask, digests: Iterable[Digest]) -> Mapping[Digest, Run]:
     return runs_by_digest
 
 
-def made(run: Run) -> Digest | None:
+def published_digest(run: Run) -> Digest | None:
     """The checkpoint that a run made; None of one that is not done."""
     return digest_in(run.result.get("manifest"))
 

@@ -25,7 +25,7 @@ from zoo.serve.hub.reported import delete_reported, no_run
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import NAMES, Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
-from zoo.serve.pages.kept_runs import digest_in, made, matrix_of, read_json, run_of
+from zoo.serve.pages.kept_runs import digest_in, matrix_of, published_digest, read_json, run_of
 from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.reliability import draw_reliability
@@ -215,7 +215,7 @@ def _run(ask: Ask, name: str) -> Run:
 
 
 def _page(ask: Ask, run: Run) -> RunPage:
-    digest, everything = made(run), sees_all(ask.actor)
+    digest, everything = published_digest(run), sees_all(ask.actor)
     parent = digest_in(run.parent)
     names = known(ask, {*filter(None, [digest, parent])})
     measure, score = score_of(run)

@@ -14,7 +14,7 @@ from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.pages.course import Progress, course_of
-from zoo.serve.pages.kept_runs import made, measure_of, seen_runs
+from zoo.serve.pages.kept_runs import measure_of, published_digest, seen_runs
 from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.number import number_in
 from zoo.serve.pages.seen import readable_name, repo_in
@@ -115,7 +115,7 @@ def look_runs_of(ask: Ask) -> RunsPage:
     own = [
         run
         for run in seen_runs(ask)
-        if repo_in(run.save) == ask.repo or (made(run) in has and not run.reporter)
+        if repo_in(run.save) == ask.repo or (published_digest(run) in has and not run.reporter)
     ]
     return _page(ask, own)
 
@@ -128,7 +128,7 @@ def _page(ask: Ask, runs: Sequence[Run]) -> RunsPage:
     asked = number_in(ask.call, "page", least=1)
     number = min(asked, pages)
     shown = runs[(number - 1) * PAGE : number * PAGE]
-    names = known(ask, {digest for run in shown if (digest := made(run))})
+    names = known(ask, {digest for run in shown if (digest := published_digest(run))})
     return RunsPage(
         repo=ask.repo,
         rows=tuple(_row(ask, run, names) for run in shown),
@@ -165,7 +165,7 @@ def _row(ask: Ask, run: Run, names: Mapping[Digest, KnownCheckpoint]) -> RunRow:
 
 def where_of(run: Run, names: Mapping[Digest, KnownCheckpoint]) -> KnownCheckpoint:
     """The name that has what a run made. One that was reported may say so of its own name alone."""
-    digest = made(run)
+    digest = published_digest(run)
     named = names.get(digest, NOWHERE) if digest else NOWHERE
     return NOWHERE if run.reporter and named.repo != repo_in(run.save) else named
 

@@ -128,7 +128,7 @@ def look_versions(ask: Ask) -> VersionsPage:
     begin = page * PAGE
     shown = commits[begin : begin + PAGE]
     before = [*shown[1:], *commits[begin + PAGE :][:1], None]
-    changes = _Told(ask)
+    changes = _Changes(ask)
     return VersionsPage(
         chosen=chosen,
         names=rows,
@@ -162,7 +162,7 @@ def _names(ask: Ask) -> tuple[VersionRow, ...]:
     return tuple(rows)
 
 
-class _Told:
+class _Changes:
     """What commits move, by what their documents say of tensors and files."""
 
     def __init__(self, ask: Ask) -> None:

@@ -18,6 +18,7 @@ from zoo import config
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.errors import InvalidOption, disk_errors
 from zoo.machine import bucket
+from zoo.serve.keep.reserve import FILE as RESERVE
 from zoo.serve.watch.copying import (
     FILES,
     FOLDERS,
@@ -40,7 +41,7 @@ __all__ = ["FILE", "back_up", "copy_to_bucket"]
 
 FILE = "backup.txt"
 """What tells a backup, and of which zoo it is."""
-LEFT_OUT = {STAGING, SENT, "cache", FILE}
+LEFT_OUT = {STAGING, SENT, "cache", FILE, RESERVE}
 """What is not whole yet, or can be made again."""
 DATABASE = ".db"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert,
 
 from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
-from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName
+from zoo.errors import Conflict, DiskFull, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
 from zoo.registry.sql import put
 from zoo.serve.who import schema
@@ -271,7 +272,7 @@ class Accounts:
                 also(connection)
             row = {**token.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
-            record(connection, "token made", token.id, _told(token))
+            record(connection, "token made", token.id, _describe_token(token))
         return token, secret
 
     def tokens(self, account: str = "") -> list[Token]:
@@ -309,7 +310,8 @@ class Accounts:
         if not secret or not row or not secret.is_kept_as(row.secret):
             return None, rules
         if actor and (not row.used or row.used <= utc_text(now - timedelta(seconds=USED_SECONDS))):
-            self._note_use(row.id, now)
+            with suppress(DiskFull):  # who reads, or deletes, need not wait for room
+                self._note_use(row.id, now)
         return actor, rules
 
     def actor(self, name: str) -> Actor | None:
@@ -504,7 +506,7 @@ def _within(connection: Connection, token: Token, by: str) -> Token:
     return replace(token, expires=expires, ends_with=ends_with)
 
 
-def _told(token: Token) -> str:
+def _describe_token(token: Token) -> str:
     """What a token is for, in a line."""
     only = f", {' '.join(token.only)} only" if token.only else ""
     return f"{token.account} to {token.purpose}{only}, until {token.expires or 'it is revoked'}"

@@ -80,7 +80,8 @@ class ReadCache(Generic[T]):
             ((changes,),) = cursor.fetchall()
         except (DBAPIError, self._engine.dialect.loaded_dbapi.Error):  # who reads is told of it
             if self._watching and not is_file:  # its server may have been started anew
-                self._watching.close()
+                # Past the pool, which would reset it, and tell at length that it cannot.
+                self._watching.dbapi_connection.close()  # type: ignore[union-attr]
                 self._watching = None
             return None
         return str(changes)

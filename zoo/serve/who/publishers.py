@@ -146,7 +146,7 @@ class Publishers:
                     hint="say which account jobs act as, such as one of their own: --as ci",
                 )
             connection.execute(insert(TABLE), row)
-            record(connection, "publisher added", path, f"{publisher.id}: {_told(publisher)}")
+            record(connection, "publisher added", path, f"{publisher.id}: {_describe(publisher)}")
         return publisher
 
     def remove(self, id: str) -> None:  # noqa: A002 - what it is called everywhere
@@ -228,6 +228,6 @@ def _check_claims(issuer: str, claims: Mapping[str, str]) -> None:
         )
 
 
-def _told(publisher: Publisher) -> str:
+def _describe(publisher: Publisher) -> str:
     claims = ", ".join(f"{name}={text}" for name, text in publisher.claims.items())
     return f"jobs of {publisher.issuer} with {claims}, as {publisher.account}"

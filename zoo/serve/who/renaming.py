@@ -12,12 +12,12 @@ from zoo.serve.who.open import FILE
 from zoo.serve.who.rules import is_wider
 from zoo.workspace import Workspace
 
-__all__ = ["keep_downloads", "keep_rules"]
+__all__ = ["keep_beside", "keep_rules"]
 
 
 def keep_rules(workspace: Workspace, name: str, new: str) -> tuple[str, str] | None:
     """Say of a new name what was said of the old one, where the zoo has accounts; both without
-    their tags, where what is counted of one goes along, too.
+    their tags, where what is beside one goes along, too.
 
     Raises:
         UnknownName, InvalidReference: There is no such name, or nothing can be called so.
@@ -47,11 +47,16 @@ def keep_rules(workspace: Workspace, name: str, new: str) -> tuple[str, str] | N
     return old.path, to.path
 
 
-def keep_downloads(workspace: Workspace, old: str, new: str) -> None:
-    """Count downloads of a repository as those of its new name, once none of its tags is left."""
+def keep_beside(workspace: Workspace, old: str, new: str) -> None:
+    """Count downloads of a repository as those of its new name, and have its webhooks follow, once
+    none of its tags is left.
+    """
     if not _is_there(workspace, old):
         with closing(Accounts.of(workspace)) as accounts:
             accounts.downloads.move(old, new)
+            for hook in accounts.webhooks.all():
+                if hook.path == old:
+                    accounts.webhooks.follow(hook, new)
 
 
 def _is_there(workspace: Workspace, path: str) -> bool:

@@ -111,7 +111,7 @@ class Webhooks:
             UnknownName: There is no such webhook.
         """
         with writing(self._engine) as connection:
-            hook = _found(connection, id)
+            hook = _read(connection, id)
             connection.execute(delete(TABLE).where(TABLE.c.id == id))
             record(connection, "webhook removed", hook.path, id)
 
@@ -123,7 +123,7 @@ class Webhooks:
             UnknownName, InvalidOption, InvalidReference: As `add` and `remove`.
         """
         with writing(self._engine) as connection:
-            hook = _found(connection, id)
+            hook = _read(connection, id)
             if url is not None:
                 _check_url(url, private=False)
                 hook = replace(hook, url=url, private=False, failures=0)
@@ -143,7 +143,7 @@ class Webhooks:
             UnknownName: There is no such webhook.
         """
         with writing(self._engine) as connection:
-            before = _found(connection, id)
+            before = _read(connection, id)
             hook = replace(before, disabled=not on)
             if on:
                 after = head(connection).number if before.disabled else before.after
@@ -178,13 +178,22 @@ class Webhooks:
             connection.execute(insert(TRIES), tried)
             connection.execute(delete(TRIES).where(own, TRIES.c.number <= number - KEPT))
 
+    def follow(self, hook: Webhook, new: str) -> None:
+        """Tell one of a repository under its new name, if that is in the same namespace: what goes
+        on in another one is for who owns that to tell.
+        """
+        if hook.path.partition("/")[0] == new.partition("/")[0]:
+            which = (TABLE.c.id == hook.id) & (TABLE.c.path == hook.path)
+            with writing(self._engine) as connection:
+                connection.execute(update(TABLE).where(which).values(path=new))
+
     def skip(self, hook: Webhook, after: int) -> None:
         """Note that it need not be told of the rows up to one."""
         with writing(self._engine) as connection:
             connection.execute(update(TABLE).where(TABLE.c.id == hook.id).values(after=after))
 
 
-def _found(connection: Connection, id: str) -> Webhook:  # noqa: A002
+def _read(connection: Connection, id: str) -> Webhook:  # noqa: A002
     row = connection.execute(select(TABLE).where(TABLE.c.id == id)).one_or_none()
     if row is None:
         raise UnknownName("webhook", id, hint="zoo serve webhook lists them")

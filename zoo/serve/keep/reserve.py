@@ -1,0 +1,57 @@
+"""Reserve: room on the disk that is kept for deletions. Each is written down before anything is
+freed, so that on a full disk nothing could be deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from zoo.domain.limits import LEFT_BYTES, RESERVE_BYTES
+from zoo.errors import DiskFull
+
+__all__ = ["FILE", "Reserve"]
+
+LOG = logging.getLogger("zoo.serve")
+FILE = "reserve"
+T = TypeVar("T")
+
+
+class Reserve:
+    """A file that takes room, in the folder of a zoo; all processes that serve it share it."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / FILE
+
+    def keep(self) -> None:
+        """Take the room, unless it is taken or the disk has little. What is taken really is there
+        only where the file system can promise it, as most do.
+
+        Raises:
+            OSError: It cannot be taken.
+        """
+        if self._path.exists() and self._path.stat().st_size >= RESERVE_BYTES:
+            return
+        if shutil.disk_usage(self._path.parent).free < LEFT_BYTES + RESERVE_BYTES:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def spend(self, work: Callable[[], T]) -> T:
+        """Do something that leads to more room. On a full disk it is done once more, in this one:
+        of what it did before it failed, it finds what is done.
+
+        Raises:
+            DiskFull: That was not enough.
+        """
+        try:
+            return work()
+        except DiskFull as error:
+            LOG.warning("what is kept for deletions is used: %s", error)
+            self._path.unlink(missing_ok=True)
+            return work()
