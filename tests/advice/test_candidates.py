@@ -100,6 +100,7 @@ def contest(root: Path, *, images: int = 12, **more: Any) -> Contest:
         group=tuple(f"group {at}" for at in range(images)),
         taps=(SimpleNamespace(unit="one"), SimpleNamespace(unit="head")),
         features=(torch.arange(images * 2.0).view(images, 2), torch.zeros(images, 3)),
+        device=torch.device("meta"),
         where=lambda *parts: torch.tensor([at for at, each in enumerate(part) if each in parts]),
     )
     workspace: Any = None
@@ -116,6 +117,7 @@ def test_probes_are_asked_about_images_that_they_were_not_fitted_on(
     fitted: list[tuple[int, Any, list[str], list[int]]] = []
 
     def fit(values: Any, targets: Any, *, groups: list[str], parts: list[int], **_: Any) -> Any:
+        assert values.is_meta  # which stands for a GPU
         fitted.append((values.shape[1], targets.tolist(), groups, parts))
         return SimpleNamespace(
             weight=torch.zeros(2, values.shape[1]), bias=torch.tensor([1.0, 0.0])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from zoo.advice import held_out, layers
+from zoo.advice import growth, held_out, layers
 from zoo.advice.depths import Depths, probe_depths
 from zoo.advice.growth import MORE, Growth, grow
 from zoo.advice.held_out import Features
@@ -200,9 +201,40 @@ class Read:
     features: tuple[Tensor, ...]
     targets: Tensor
     taps: tuple[Tap, ...]
+    device: torch.device = held_out.CPU
 
     def where(self, *_: str) -> Tensor:
         return torch.arange(len(self.targets))
+
+
+def test_probes_are_fitted_where_the_network_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta stands for a GPU: features of each depth, and of all, come there."""
+    there, found = torch.device("meta"), list[tuple[int, torch.device]]()
+
+    def saw(features: Tensor) -> int:
+        found.append((features.shape[1], features.device))
+        return features.shape[1]
+
+    class Fitter:
+        def __init__(self, _: str, features: Tensor, *__: Any, **___: Any) -> None:
+            self.width = saw(features)
+
+        def fit(self, _: float) -> tuple[Tensor, Tensor]:
+            return torch.zeros(CLASSES, self.width), torch.zeros(CLASSES)
+
+    def along_c(_: str, __: Task, parts: Any, outputs: int, ___: Any) -> Any:
+        for (fitted, _), (asked, _) in parts:
+            assert saw(fitted) == saw(asked)
+        return {1.0: ([torch.zeros(len(truth), outputs) for _, (_, truth) in parts], (0.0, 0.0))}
+
+    monkeypatch.setattr(growth, "Fitter", Fitter)
+    monkeypatch.setattr(held_out, "along_c", along_c)
+    values, targets = drawn(60, 3.0)
+    tap = [Tap(name, "fc", True, (1, 12), 1) for name in ("one", "head")]
+    read = Read((values, values + 1), targets, tuple(tap), there)
+    layers.layers_of(read, TASK, ("a", "b", "c"), [""] * 60, 0, silent)  # type: ignore[arg-type]
+    assert {device for _, device in found} == {there}
+    assert {features for features, _ in found} == {12, 24}
 
 
 @pytest.mark.long

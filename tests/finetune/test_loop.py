@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from zoo.finetune.features.loaders import Batch
 from zoo.finetune.loop.evaluate import predict
 from zoo.finetune.loop.learner import Learner
 from zoo.finetune.loop.train import learn, read
+from zoo.finetune.ranks.ranks import Ranks
 from zoo.finetune.setup.optimizer import make_optimizer, parameter_groups, schedule
 from zoo.finetune.setup.teacher import distillation_loss
 
@@ -107,6 +109,31 @@ def test_the_rate_of_a_step_is_the_heads(model: nn.Module, hierarchy: Hierarchy)
     assert [step.lr for step in learn(made, batches(), forward)] == actual
     assert len(set(actual)) == 3
     assert max(actual) <= 0.01
+
+
+def test_gradients_are_summed_in_the_last_batch_of_a_step(
+    model: nn.Module, hierarchy: Hierarchy
+) -> None:
+    """Those of what is trained, as the network has it, whatever rates there are."""
+    asked: list[tuple[list[nn.Parameter], bool]] = []
+
+    class Noted(Ranks):
+        def summing(
+            self, parameters: Sequence[nn.Parameter], *, early: bool
+        ) -> AbstractContextManager[object]:
+            asked.append((list(parameters), early))
+            return nullcontext()
+
+    freeze(model, hierarchy, 3)
+    trained = [each for each in model.parameters() if each.requires_grad]
+    for options, early in (({}, True), ({"grad_checkpointing": True}, False)):
+        how = replace(learner(model, hierarchy, recipe(accumulate=2, **options)), ranks=Noted())
+        assert [id(each) for each in how.parameters] != [id(each) for each in trained]
+        assert len(list(learn(how, batches(), model))) == len(asked) == 2
+        for parameters, said in asked:
+            assert [id(each) for each in parameters] == [id(each) for each in trained]
+            assert said == early
+        asked.clear()
 
 
 def test_training_leaves_what_is_frozen(model: nn.Module, hierarchy: Hierarchy) -> None:

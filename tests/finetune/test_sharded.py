@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from accelerate import PartialState
 from fakes.torchrun import FSDP, PROGRAM, run, weights
@@ -18,15 +19,17 @@ from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.errors import InvalidOption, Unsupported
 from zoo.facade import Zoo
+from zoo.finetune.ranks import sharded
 from zoo.finetune.ranks.ranks import join
 from zoo.finetune.ranks.sharded import Sharded, settings
 from zoo.finetune.setup.network import Network, make_network
 from zoo.finetune.setup.prepare import PreparedRun, prepare
 from zoo.lookup.runs import list_runs
 from zoo.workspace import Workspace
+from zoo_timm.backbone import TimmBackbone
 
 CUT = """
-import json, os, signal, sys, zoo
+import json, os, signal, sys, torch, zoo
 from torch.distributed.tensor import DTensor
 from zoo.finetune.loop import train as training
 learn, cut_at, options = training.learn, int(sys.argv[4]), json.loads(sys.argv[5])
@@ -35,7 +38,7 @@ def cut(learner, *arguments):
     for number, step in enumerate(learn(learner, *arguments), 1):
         states = [learner.optimizer.state[p]["exp_avg"] for p in moving]
         for kept in (moving, states):
-            assert all(isinstance(t, DTensor) for t in kept)
+            assert all(isinstance(t, DTensor) and t.dtype == torch.float32 for t in kept)
             share = sum(t.to_local().numel() for t in kept) / sum(t.numel() for t in kept)
             assert 0.4 < share < 0.6, share
         if number == cut_at:
@@ -83,6 +86,41 @@ for name, parameter in copy.named_parameters():
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max()), name
 dist.destroy_process_group()
 sys.stdout.write("equal")
+"""
+LOWER = """
+import sys, timm, torch
+from torch import distributed as dist
+from zoo.finetune.ranks.sharded import shard, whole
+from zoo_timm.backbone import TimmBackbone
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model, share = timm.create_model(sys.argv[1]).eval(), float(sys.argv[2])
+size = TimmBackbone().preprocessing(model).input_size
+hierarchy = TimmBackbone().hierarchy(sys.argv[1], model)
+copies, sent = [shard(model, hierarchy, 0, lower=how) for how in (True, False)], []
+name = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
+gather = getattr(dist, name)
+def counted(output, *arguments, **options):
+    sent.append(output.nbytes)
+    return gather(output, *arguments, **options)
+setattr(dist, name, counted)
+images, outputs, grads, took = torch.randn(2, *size), [], [], []
+for copy in copies:
+    sent.clear()
+    for _ in range(2):  # added up in fp32
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs.append(copy(images + dist.get_rank()))
+        outputs[-1].float().square().sum().backward()
+    took.append(sum(sent))
+    assert {p.dtype for p in copy.parameters()} == {torch.float32}
+    grads.append({name: whole(p.grad) for name, p in copy.named_parameters()})
+assert torch.equal(outputs[0], outputs[2])
+for name, found in grads[0].items():
+    assert found.dtype == torch.float32
+    assert torch.equal(found, grads[1][name]), name
+assert took[0] < share * took[1], took
+dist.destroy_process_group()
+sys.stdout.write("equal\\n")
 """
 OPTIONS: dict[str, Any] = {
     # The last batch of an epoch has two images, both one process's.
@@ -149,7 +187,8 @@ def test_two_that_share_equal_one(
 def test_each_has_half_and_goes_on_to_the_bit(
     workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
 ) -> None:
-    options = json.dumps({**OPTIONS, "freeze": "none"})
+    """In bf16, too, whose weights are gathered rounded: what is kept is not."""
+    options = json.dumps({**OPTIONS, "freeze": "none", "precision": "bf16"})
     root, data = str(workspace.root), str(shapes)
     run(tmp_path, 2, root, data, "team/whole", "0", options, text=CUT, settings=FSDP)
     run(tmp_path, 2, root, data, "team/cut", "3", options, text=CUT, settings=FSDP, status=1)
@@ -158,7 +197,9 @@ def test_each_has_half_and_goes_on_to_the_bit(
     whole, cut = (weights(workspace, name) for name in ("team/whole", "team/cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     start = weights(workspace, transformer)
-    assert not torch.equal(whole["patch_embed.proj.weight"], start["patch_embed.proj.weight"])
+    changed = whole["patch_embed.proj.weight"]
+    assert not torch.equal(changed, start["patch_embed.proj.weight"])
+    assert not torch.equal(changed, changed.bfloat16().float())
 
 
 @pytest.mark.long
@@ -176,6 +217,39 @@ def test_the_first_is_waited_for_while_it_measures(
 def test_a_copy_is_the_network(tmp_path: Path, architecture: str) -> None:
     """CoaT's blocks have modules in common, EfficientViT's units some that hold nothing."""
     assert run(tmp_path, 1, architecture, text=COPY, settings=FSDP) == ["equal"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rounded"),
+    [
+        ("test_vit", ["patch_embed", "blocks.3", "head"]),
+        ("test_resnet", ["layer4.0"]),
+        # Its blocks hold factors beside a convolution, and may use its weights themselves.
+        ("test_convnext", ["stages.2.blocks.0.mlp"]),
+    ],
+)
+def test_which_weights_are_gathered_in_bf16(architecture: str, rounded: list[str]) -> None:
+    model = timm.create_model(architecture)
+    units = TimmBackbone().hierarchy(architecture, model)
+    parts = [part for group in sharded._groups(model, units, 0) for part in sharded._rounded(group)]
+    for path in rounded:
+        assert model.get_submodule(path) in parts
+    others = {other for part in parts for other in sharded._others(part)}
+    norms = tuple(type(each) for each in model.modules() if "norm" in type(each).__name__.lower())
+    assert others
+    assert all(isinstance(each, norms) for each in others)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("architecture", "share"), [("test_vit", 0.6), ("test_convnext", 0.6), ("test_resnet", 0.6)]
+)
+def test_weights_are_gathered_in_bf16_where_that_changes_no_bit(
+    tmp_path: Path, architecture: str, share: float
+) -> None:
+    """Of fewer bytes, outputs and gradients are those of weights that are gathered whole."""
+    said = run(tmp_path, 2, architecture, str(share), text=LOWER, settings=FSDP)
+    assert said == ["equal", "equal"]
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ class Contest:
         for at in usable(self.best_single):
             values, parts = _features(reading, at)
             probe = fit_probe(
-                values[fitted],
+                values[fitted].to(reading.device),
                 reading.targets[fitted],
                 task=task,
                 seed=self.recipe.seed,

@@ -109,7 +109,8 @@ def _by_size(
     """Mean numbers of images (S,) that were fitted on, the scores (S, N) of each image, and the
     fold (N,) that it was held out with.
     """
-    values, targets, task = features.values, features.targets, features.task
+    targets, task = features.targets, features.task
+    values = features.values.to(features.device)
     kind = kind_for(task, "softmax")
     scores, sizes = np.zeros((QUARTERS, len(targets))), np.zeros(QUARTERS)
     fold, least = np.zeros(len(targets), np.int64), QUARTERS
@@ -124,7 +125,7 @@ def _by_size(
         for at in range(len(quarters)):
             rows = fitted[torch.cat(quarters[: at + 1])]
             path = Fitter(kind, values[rows], targets[rows], features.outputs, parts=features.parts)
-            logits = nn.functional.linear(values[left], *path.fit(c))
+            logits = nn.functional.linear(features.values[left], *path.fit(c))
             scores[at, left.numpy()] = goodness(logits, targets[left], task).numpy()
             sizes[at] += len(rows) / len(divisions)
     return sizes[:least], scores[:least], fold

@@ -7,7 +7,7 @@ C, but for the little that fits on it add to the scores of the others; and every
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ ENOUGH = 300
 time otherwise, so that chance in the division averages out (Kim, CSDA 53, 2009: repeated
 cross-validation)."""
 MOST_REPEATS = 3
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Features:
         task: What the targets are.
         parts: How many features each depth has, where those of several are beside each other.
         groups: Of each image; those of one stay in one fold. Empty: there are none.
+        device: Where probes are fitted on them, if these are large enough (`gpu_for`).
     """
 
     values: Tensor
@@ -52,6 +54,7 @@ class Features:
     task: Task
     parts: Sequence[int] = ()
     groups: Sequence[str] = ()
+    device: torch.device = CPU
 
     @property
     def outputs(self) -> int:
@@ -78,6 +81,7 @@ def held_out(features: Features, seed: int) -> HeldOut:
     Few images are divided into folds several times. Classes are spread evenly, groups are whole.
     """
     repeats = min(MOST_REPEATS, -(-ENOUGH // len(features.values)))
+    features = replace(features, values=features.values.to(features.device))
     with one_thread():
         each = [_divided(features, seed + times) for times in range(repeats)]
     scores, best = zip(*each, strict=True)

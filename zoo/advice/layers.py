@@ -121,4 +121,5 @@ def features_of(
         task=task,
         parts=[values.shape[1] for values in by_depth.values()],
         groups=groups if any(groups) else (),
+        device=reading.device,
     )

@@ -30,6 +30,7 @@ from zoo.finetune.features.cache import below_digest
 from zoo.finetune.features.loaders import computation
 from zoo.finetune.setup.prepare import PreparedRun
 from zoo.finetune.strategies.depths import distinct, stage_taps
+from zoo.finetune.strategies.linear import fitting
 
 __all__ = ["SIDE", "Reading", "read"]
 
@@ -56,6 +57,7 @@ class Reading:
     pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
     sizes: Tensor  # width and height of each image, int64 (N, 2)
     pixels: Tensor  # a hash of those of each image, int64 (N, 3)
+    device: torch.device  # where large probes on the features are fitted
 
     def where(self, *parts: str) -> Tensor:
         """Indices of the images of these parts."""
@@ -92,6 +94,7 @@ def read(
         pictures=rows["pictures"],
         sizes=rows["sizes"],
         pixels=rows["pixels"],
+        device=fitting(prepared.device),
     )
 
 

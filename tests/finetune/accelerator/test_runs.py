@@ -15,8 +15,11 @@ from fakes.cuts import Cut, cut_at
 from torch import Tensor
 
 from zoo import plugins
+from zoo.advice.layers import layers_of
+from zoo.advice.reading import read
 from zoo.backbones.devices import pick_device
 from zoo.backbones.load import load
+from zoo.domain.progress import silent
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.facade import Zoo
@@ -26,6 +29,7 @@ from zoo.finetune.features import cache
 from zoo.finetune.features.cache import Activations
 from zoo.finetune.features.loaders import CachedLoader
 from zoo.finetune.run import Finetuned, finetune, rerun, resume
+from zoo.finetune.setup.prepare import prepare
 from zoo.finetune.strategies import linear
 from zoo.lookup.runs import find_run
 from zoo.workspace import Workspace
@@ -196,6 +200,23 @@ def test_a_probe_scores_as_on_the_cpu(
     here, there = tune(transformer, "team/a", **how), tune(transformer, "team/b", on="cpu", **how)
     assert here.metrics["loss"] == pytest.approx(there.metrics["loss"], rel=0.05)
     assert here.metrics["accuracy"] == pytest.approx(there.metrics["accuracy"], abs=0.21)
+
+
+def test_probes_of_an_advice_score_as_on_the_cpu(
+    workspace: Workspace, transformer: str, shapes: Path, device: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Fitted there, though they are too small to be worth that."""
+    found = []
+    for where, least in ((device, 0), ("cpu", linear.LARGE)):
+        monkeypatch.setattr(linear, "LARGE", least)
+        recipe = Recipe(data=str(shapes), image_size=32, precision="fp32")
+        reading = read(prepare(workspace, transformer, recipe, where, silent), 8)
+        assert reading.device.type == ("cuda" if where == "cuda" else "cpu")
+        layers = layers_of(reading, "classification", ("a", "b"), reading.group, 0, silent)
+        assert layers
+        found.append([depth.score for depth in layers.depths.depths])
+    assert found[0] == pytest.approx(found[1], abs=0.07)
 
 
 def test_a_profiled_run_trains_on_it(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from zoo.backbones.freeze import trainable_parameters
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.phase import Phase
 from zoo.domain.recipe import Recipe
@@ -59,6 +60,8 @@ class Learner:
         # Only half precision's range is so small that gradients need scaling.
         enabled = self.recipe.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=enabled)
+        # Not as the optimizer has them, by rate: a backward pass comes to them from the end.
+        self.in_order = [parameter for _, parameter in trainable_parameters(self.model)]
         weights = getattr(self.loss, "weight", None)
         # On the CPU, where targets are: a sum of them on an accelerator would be waited for.
         self.class_weights = weights.cpu() if isinstance(weights, Tensor) else None
@@ -113,7 +116,7 @@ def make_learner(
 ) -> tuple[Learner, Loader]:
     """What trains the network, or a sharded copy of it, through ``phase``; and on what."""
     hierarchy, recipe, ranks = prepared.hierarchy, prepared.recipe, prepared.ranks
-    model = ranks.shard(prepared.model, hierarchy, loaders.cut)
+    model = ranks.shard(prepared.model, hierarchy, loaders.cut, recipe.precision)
     loader = loaders.train if model is prepared.model else loaders.train.into(model)
     optimizer = make_optimizer(parameter_groups(model, hierarchy, phase, recipe), recipe)
     steps = phase.epochs * -(-len(loader) // recipe.accumulate)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -162,14 +162,12 @@ def learn(learner: Learner, batches: Iterable[Batch], forward: Forward) -> Itera
         shares = [mass / whole for mass in masses]
         # Of a small last batch, of which a rank has nothing, none can wait for its batch norms.
         synced = learner.recipe.batch_norm == "synced" and not lacking
-        norms = ranks.synced_norms if synced else nullcontext
-        losses = _gradients(learner, group, forward, shares, norms)
+        loss = _gradients(learner, group, forward, shares, synced=synced)
         if learner.recipe.sam:
             with uphill(learner.model, learner.parameters, learner.recipe.sam):
-                _gradients(learner, group, forward, shares, norms)
+                _gradients(learner, group, forward, shares, synced=synced)
         lr = learner.lr  # of this step: the scheduler moves on with it
         _optimizer_step(learner)
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         yield Step(learner.scheduler.last_epoch, loss, lr, int(images), len(group))
 
 
@@ -190,22 +188,26 @@ def _gradients(
     group: Sequence[Batch],
     forward: Forward,
     shares: Sequence[float],
-    norms: Callable[[], AbstractContextManager[object]],
-) -> list[Tensor]:
-    """Those of a step, summed over its batches and all ranks; the loss of each batch, likewise.
-    Batches go forward in the context of ``norms``.
+    *,
+    synced: bool,
+) -> Tensor:
+    """Those of a step, summed over its batches and all ranks; its loss, likewise. Batch norms may
+    be ``synced``.
     """
+    ranks = learner.ranks
+    # A network that runs again in the backward pass may give a parameter its gradient in parts.
+    early = not synced and not learner.recipe.grad_checkpointing
 
     def through(inputs: Inputs) -> Tensor:
-        with norms():
+        with ranks.synced_norms() if synced else nullcontext():
             return forward(inputs)
 
-    losses = [
-        learner.ranks.summed(_backward(learner, batch, through, share))
-        for batch, share in zip(group, shares, strict=True)
-    ]
-    learner.ranks.sum_gradients(learner.parameters)
-    return losses
+    losses: list[Tensor] = []
+    for batch, share in zip(group, shares, strict=True):
+        last = len(losses) + 1 == len(group)
+        with ranks.summing(learner.in_order, early=early) if last else nullcontext():
+            losses.append(_backward(learner, batch, through, share))
+    return ranks.summed(torch.stack(losses)).sum()
 
 
 def _backward(learner: Learner, batch: Batch, forward: Forward, share: float) -> Tensor:

@@ -25,6 +25,7 @@ from zoo import config
 from zoo.domain.hierarchy import Hierarchy
 from zoo.domain.recipe import Recipe
 from zoo.errors import MissingPackage, Unsupported
+from zoo.finetune.ranks.buckets import Buckets
 from zoo.finetune.ranks.synced import SyncedBatchNorm
 
 __all__ = ["ALONE", "Distributed", "Ranks", "join"]
@@ -82,15 +83,22 @@ class Ranks:
         """While it is open, batch norms in training take their statistics from all ranks."""
         return nullcontext()
 
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Put the sum over all ranks into each gradient; one that none has stays none."""
+    def summing(
+        self, parameters: Sequence[nn.Parameter], *, early: bool
+    ) -> AbstractContextManager[object]:
+        """A context for the last backward pass of a step: after it, each gradient is the sum over
+        all ranks; one that none has stays none. ``early``: sums begin meanwhile, which wants that
+        each parameter gets its gradient at once, and that nothing else is sent.
+        """
+        del parameters, early
+        return nullcontext()
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
         """Refuse what the ranks cannot train together."""
 
-    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int, precision: str) -> nn.Module:
         """The module that takes the steps; units below the ``cut`` never run in it."""
-        del hierarchy, cut
+        del hierarchy, cut, precision
         return model
 
     def collect(self, model: nn.Module, into: Mapping[str, Tensor]) -> None:
@@ -184,23 +192,15 @@ class Distributed(Ranks):
         """See `Ranks.synced_norms`."""
         return SyncedBatchNorm()
 
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """See `Ranks.sum_gradients`."""
-        if not parameters:
-            return
-        # All ranks must send the same: one without images of its own has no gradients at all.
-        has_grad = self.totals([float(p.grad is not None) for p in parameters])
-        chosen = [p for p, any_has in zip(parameters, has_grad, strict=True) if any_has]
-        if not chosen:
-            return
-        # In one message: hundreds of small ones would each wait for the slowest rank.
-        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen]
-        flat = torch.cat([part.float() for part in parts])
-        dist.all_reduce(flat)
-        sizes = [parameter.numel() for parameter in chosen]
-        for parameter, part in zip(chosen, torch.split(flat, sizes), strict=True):
-            # A fused step wants a gradient to lie in memory as its parameter does.
-            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+    @contextmanager
+    def summing(self, parameters: Sequence[nn.Parameter], *, early: bool) -> Iterator[None]:
+        """See `Ranks.summing`."""
+        buckets = Buckets(parameters)
+        with buckets.watched() if early else nullcontext():
+            yield
+        # All ranks send the same: one without images of its own has no gradients at all.
+        has_grad = self.totals([float(each) for each in buckets.send()])
+        buckets.end([total > 0 for total in has_grad])
 
 
 def join(device: str) -> tuple[Ranks, str]:

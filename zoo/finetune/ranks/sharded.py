@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,12 @@ import torch.distributed as dist
 from accelerate import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
@@ -32,6 +38,11 @@ from zoo.finetune.ranks.ranks import Distributed
 __all__ = ["Sharded", "settings", "shard", "whole"]
 
 T = TypeVar("T")
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+IN_BF16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+"""Of weights that autocast rounds to bf16 wherever they are used: rounded before they are gathered,
+they are the same."""
 
 
 def settings() -> dict[str, bool]:
@@ -68,8 +79,11 @@ class Sharded(Distributed):
 
     sharded: bool = True
 
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+    @contextmanager
+    def summing(self, parameters: Sequence[nn.Parameter], *, early: bool) -> Iterator[None]:
         """Nothing: those of shards are added up in the backward pass."""
+        del parameters, early
+        yield
 
     def check(self, recipe: Recipe, model: nn.Module) -> None:
         """Refuse what cannot be sharded: a compiled network, units of which a part is trained,
@@ -93,10 +107,10 @@ class Sharded(Distributed):
                 f"FSDP cannot shard scalars, and this network has {single[0]}: use MULTI_GPU"
             )
 
-    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+    def shard(self, model: nn.Module, hierarchy: Hierarchy, cut: int, precision: str) -> nn.Module:
         """See `Ranks.shard`."""
         self.wait()  # what the main rank did alone may have taken longer than a step may
-        return shard(model, hierarchy, cut)
+        return shard(model, hierarchy, cut, lower=precision == "bf16")
 
     @torch.no_grad()
     def collect(self, model: nn.Module, into: Mapping[str, Tensor]) -> None:
@@ -123,11 +137,13 @@ class Sharded(Distributed):
         return value
 
 
-def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
+def shard(model: nn.Module, hierarchy: Hierarchy, cut: int, *, lower: bool = False) -> nn.Module:
     """A copy of ``model`` of which each process holds its share, unit by unit.
 
     All processes call this together, with the same weights, on the device to train on. Units below
-    the ``cut`` never run: the copy has the very tensors of ``model`` there.
+    the ``cut`` never run: the copy has the very tensors of ``model`` there. ``lower``: it runs in
+    bf16 (autocast), and weights that are bf16 there are gathered so; shards, and gradients as they
+    are added up, are of fp32.
     """
     gc.collect()  # an earlier copy refers to itself, and would lie beside this one
     below = {n for unit in hierarchy.units[:cut] for n in (*unit.parameters, *unit.buffers)}
@@ -140,7 +156,12 @@ def shard(model: nn.Module, hierarchy: Hierarchy, cut: int) -> nn.Module:
     mesh = DeviceMesh.from_group(everyone, device)
     split = partial(fully_shard, mesh=mesh, **settings())
     for module in _groups(copy, hierarchy, cut):
-        split(module)
+        for part in _rounded(module) if lower else ():
+            if others := _others(part):
+                split(others)
+            split(part, mp_policy=IN_BF16)
+        if not isinstance(module, FSDPModule):
+            split(module)
     frozen = {p for n, p in copy.named_parameters() if n in below}
     split(copy, ignored_params=frozen)
     for module in copy.modules():
@@ -166,6 +187,39 @@ def _groups(model: nn.Module, hierarchy: Hierarchy, cut: int) -> list[nn.Module]
         if type(module).forward is not nn.Module.forward
         if {holders[parameter] for parameter in module.parameters()} == {1}
     ]
+
+
+def _rounded(unit: nn.Module) -> list[nn.Module]:
+    """The modules of a unit whose layers' weights are gathered in bf16, their other weights apart:
+    the unit itself, or its children that can be.
+
+    Others are those of norms, and factors. A module that has some beside layers below it may use
+    the weights of these itself, as `torch.nn.MultiheadAttention` does, and is left in fp32 whole.
+    """
+
+    def can_be(module: nn.Module) -> bool:
+        mixed = any(list(child.parameters()) for o in _others(module) for child in o.children())
+        return not mixed and any(map(_is_layer, module.modules()))
+
+    if can_be(unit):
+        return [unit]
+    called = (child for child in unit.children() if type(child).forward is not nn.Module.forward)
+    # Not its own layers, for the same reason.
+    return [child for child in called if not _is_layer(child) and can_be(child)]
+
+
+def _others(module: nn.Module) -> list[nn.Module]:
+    """The modules in a module that have weights of their own and are no layers."""
+    return [
+        each
+        for each in module.modules()
+        if not _is_layer(each) and list(each.parameters(recurse=False))
+    ]
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module does nothing to its weights before it multiplies by them."""
+    return any(type(module).forward is kind.forward for kind in LAYERS)
 
 
 def _on_the_host(value: Tensor) -> Tensor:
