@@ -203,16 +203,15 @@ def test_a_probe_scores_as_on_the_cpu(
 
 
 def test_probes_of_an_advice_score_as_on_the_cpu(
-    workspace: Workspace, transformer: str, shapes: Path, device: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, transformer: str, shapes: Path, device: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Fitted there, though they are too small to be worth that."""
     found = []
     for where, least in ((device, 0), ("cpu", linear.LARGE)):
         monkeypatch.setattr(linear, "LARGE", least)
         recipe = Recipe(data=str(shapes), image_size=32, precision="fp32")
-        prepared = prepare(workspace, transformer, recipe, where, silent)
-        reading = read(prepared, 8, tmp_path)
+        reading = read(prepare(workspace, transformer, recipe, where, silent), 8, tmp_path / where)
         assert reading.device.type == ("cuda" if where == "cuda" else "cpu")
         layers = layers_of(reading, "classification", ("a", "b"), reading.group, 0, silent)
         assert layers
