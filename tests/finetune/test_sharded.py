@@ -184,11 +184,12 @@ def test_two_that_share_equal_one(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_each_has_half_and_goes_on_to_the_bit(
-    workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path
+    workspace: Workspace, transformer: str, shapes: Path, tmp_path: Path, precision: str
 ) -> None:
     """In bf16, too, whose weights are gathered rounded: what is kept is not."""
-    options = json.dumps({**OPTIONS, "freeze": "none", "precision": "bf16"})
+    options = json.dumps({**OPTIONS, "freeze": "none", "precision": precision})
     root, data = str(workspace.root), str(shapes)
     run(tmp_path, 2, root, data, "team/whole", "0", options, text=CUT, settings=FSDP)
     run(tmp_path, 2, root, data, "team/cut", "3", options, text=CUT, settings=FSDP, status=1)
