@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ def test_a_server_that_ends_loses_none(
                 served.accounts.downloads.count("team/net")
     monkeypatch.chdir(tmp_path / "zoo")
     with closing(Workspace(tmp_path / "zoo")) as workspace:
+        with closing(Accounts.of(workspace)) as accounts:
+            hook = accounts.webhooks.add("https://lab.org/hook", "team/net")
         for line in (
             "team/net team/other",
             "team/other team/net",
@@ -159,10 +162,12 @@ def test_a_server_that_ends_loses_none(
         ):
             with closing(Accounts.of(workspace)) as accounts:
                 assert settled(accounts, "team/net") == (4, 4), "while one of its tags is there"
+                assert accounts.webhooks.all() == [hook]
             workspace.protect(Reference.parse("team/net:v1"), on=False)
             assert not CliRunner().invoke(cli, ["mv", *line.split()]).exit_code
         with closing(Accounts.of(workspace)) as accounts:
             assert settled(accounts, "team/other") == (4, 4)
+            assert accounts.webhooks.all() == [replace(hook, path="team/other")]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
