@@ -117,9 +117,7 @@ def test_another_network_size_or_image_is_read(small: Run, data: Path, computed:
 
 def damaged(file: Path, how: str) -> None:
     if how == "flipped":
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(data)
+        file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
     elif how == "short":
         file.write_bytes(file.read_bytes()[:-9])
     elif how == "gone":
@@ -195,7 +193,7 @@ def test_a_folder_that_is_a_colleagues_is_read(
         raise PermissionError(file)
 
     add(KeptRows(tmp_path, WHAT), {"a": 1})
-    monkeypatch.setattr(kept.os, "utime", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
     assert of(tmp_path, "a") == [1]
 
 
