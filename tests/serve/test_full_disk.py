@@ -188,3 +188,17 @@ def test_the_reserve_is_taken_and_used(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(reserve, "shutil", usage)
     kept.keep()
     assert not file.exists()
+
+
+def test_a_deletion_is_whole_where_there_was_a_little_room(full: Full) -> None:
+    """What it writes first fits into that, and what it writes then does not."""
+    full.ask("/api/repos/create", "POST", {"name": "net"})
+    full.send_readme("x")
+    for pages in (2, 4):
+        full.disk.relieve()
+        full.ask(f"{API}/tag/main", "POST", {"tag": f"v{pages}"})
+        full.served.server.hub.reserve.keep()
+        full.disk.fill(leave=pages * 4096)
+        assert full.ask(f"{API}/tag/v{pages}", "DELETE").status == 200
+        rows = full.served.accounts.audit.rows(name=f"{REPO}:v{pages}", limit=9)
+        assert [row.action for row in rows][-1] == "name deleted"

@@ -110,6 +110,24 @@ def test_a_namespace_is_told_of_nothing_that_it_may_not_read(
     assert [row["detail"] for row in rows] == ["to team/net", "to secret/net"]
 
 
+def test_one_that_is_disabled_follows_its_repository(
+    served: Served, receiver: Receiver, told: Callable[[], Webhook]
+) -> None:
+    accounts, token = served.accounts, served.token("leo", "write")
+    hook = accounts.webhooks.add(receiver.url, "leo/one", private=True)
+    api = HfApi(endpoint=served.url, token=token)
+    api.create_repo("leo/one")
+    told()
+    accounts.webhooks.switch(hook.id, on=False)
+    api.move_repo("leo/one", "leo/two")
+    told()
+    accounts.webhooks.switch(hook.id, on=True)
+    served.commit("leo/two", "one", token)
+    assert told().path == "leo/two"
+    names = [body["repo"]["name"] for _, body in receiver.got]
+    assert names == ["leo/one", "leo/two"]
+
+
 @pytest.mark.usefixtures("told")
 def test_those_of_a_repository_follow_it_within_its_namespace(
     served: Served, receiver: Receiver

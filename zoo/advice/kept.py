@@ -2,22 +2,24 @@
 
 So whoever asks for advice again, corrects labels, adds images or ranks networks waits for images
 that are new only. It lies among the caches of training, and goes with these, the least recently
-used first. A digest of the bytes lies beside them and is compared: losing all of it costs time.
+used first. Each pass adds a file, which is called as its bytes hash: nobody rewrites what another
+process adds, and memory holds what is asked for. Losing all of it costs time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from blake3 import blake3
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from zoo.errors import DiskFull, Unsupported
@@ -27,6 +29,14 @@ from zoo.store.atomic import write_whole
 __all__ = ["KeptRows"]
 
 DESCRIPTION = "description.json"
+IMAGES = "images"
+
+
+class _Rows(NamedTuple):
+    """What one pass added: the place of each image among the rows of its tensors."""
+
+    places: Mapping[str, int]
+    tensors: Mapping[str, Tensor]
 
 
 @dataclass(slots=True)
@@ -36,29 +46,28 @@ class KeptRows:
     Attributes:
         folder: Where caches lie.
         what: All that decides what is in a row but the image, plain data.
-        images: Digests of images, in the order of the rows.
-        tensors: By name.
+        images: Digests of the images of which there are rows.
     """
 
     folder: Path
     what: Mapping[str, object]
-    images: list[str] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    _passes: list[_Rows] = field(default_factory=list)
 
     @classmethod
-    def load(cls, folder: Path, what: Mapping[str, object]) -> KeptRows:
-        """What is kept of that; nothing if it is damaged."""
+    def load(cls, folder: Path, what: Mapping[str, object], wanted: Set[str]) -> KeptRows:
+        """What is kept of that, from those passes that had images which are ``wanted``; without
+        files that are damaged, which are deleted.
+        """
         kept = cls(folder, what)
-        try:
-            about = json.loads((kept.home / DESCRIPTION).read_bytes())
-            file = kept.home / f"{about['digest']}.safetensors"
-            whole = about["what"] == what and _digest(file) == about["digest"]
-            tensors = load_file(file) if whole else {}
-            if tensors and {len(each) for each in tensors.values()} == {len(about["images"])}:
-                os.utime(kept.home)  # the least recently used goes first
-                kept.images, kept.tensors = about["images"], tensors
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            pass  # it is damaged, not there, or goes just now
+        for file in kept.home.glob("*.safetensors"):
+            with suppress(OSError):  # it goes just now
+                if _digest(file) != file.stem:
+                    file.unlink()
+                elif (rows := _read(file)) and not wanted.isdisjoint(rows.places):
+                    kept._take(rows)
+        with suppress(OSError):  # not there, or a colleague's
+            os.utime(kept.home)  # the least recently used goes first
         return kept
 
     @property
@@ -69,32 +78,48 @@ class KeptRows:
 
     def of(self, images: Sequence[str]) -> dict[str, Tensor]:
         """The rows of these, all of which are known, in their order."""
-        at = {digest: row for row, digest in enumerate(self.images)}
-        rows = torch.tensor([at[digest] for digest in images])
-        return {name: tensor[rows] for name, tensor in self.tensors.items()}
+        first = self._passes[0].tensors
+        rows = {name: each.new_empty(len(images), *each.shape[1:]) for name, each in first.items()}
+        for places, tensors in self._passes:
+            here = [at for at, image in enumerate(images) if image in places]
+            chosen = torch.tensor([places[images[at]] for at in here], dtype=torch.int64)
+            for name, into in rows.items():
+                into[here] = tensors[name][chosen]
+        return rows
 
     def add(self, images: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-        """Add rows, and keep all; of what the disk has no room for, nothing."""
-        known = self.tensors or {name: tensor[:0] for name, tensor in tensors.items()}
-        self.tensors = {name: torch.cat([known[name], tensors[name]]) for name in tensors}
-        self.images = [*self.images, *images]
+        """Add rows, and keep them; what the disk has no room for is only known here."""
+        self._take(_Rows({image: at for at, image in enumerate(images)}, tensors))
         with suppress(OSError, DiskFull, Unsupported):
-            self._save()
+            self._save(images, tensors)
 
-    def _save(self) -> None:
-        data = save(self.tensors)
+    def _take(self, rows: _Rows) -> None:
+        self._passes.append(rows)
+        self.images.update(rows.places)
+
+    def _save(self, images: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+        data = save(dict(tensors), {IMAGES: json.dumps(images)})
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (limit := room(self.folder, len(data))):
             return
+        # Of a network whose rows take all there is, the earlier ones: what is mapped stays.
         make_way(self.folder, limit - len(data))
         digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
-        about = {"what": self.what, "images": self.images, "digest": digest}
         # Not as safetensors writes a file: that would be for this user alone.
         write_whole(self.home / f"{digest}.safetensors", [data])
-        write_whole(self.home / DESCRIPTION, [json.dumps(about).encode()])
-        for file in self.home.glob("*.safetensors"):
-            if file.stem != digest:
-                file.unlink(missing_ok=True)
+        if not (self.home / DESCRIPTION).exists():
+            write_whole(self.home / DESCRIPTION, [json.dumps(self.what).encode()])
+
+
+def _read(file: Path) -> _Rows | None:
+    """What is in a file that is whole; None if that is something else."""
+    try:
+        with safe_open(file, "pt") as opened:
+            images: list[str] = json.loads(opened.metadata()[IMAGES])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        return None
+    return _Rows({image: at for at, image in enumerate(images)}, tensors)
 
 
 def _digest(file: Path) -> str:

@@ -115,16 +115,17 @@ def _rows(
         "weights": below_digest(prepared.model, prepared.hierarchy, prepared.units - 1),
         "side": SIDE,
     }
-    kept = KeptRows.load(folder, what)
-    digests, known = [dataset.digests[sample.key] for sample in samples], {*kept.images}
-    new = {
-        digest: each for digest, each in zip(digests, samples, strict=True) if digest not in known
-    }
-    if known and len(new) < len(samples):
+    digests = [dataset.digests[sample.key] for sample in samples]
+    kept = KeptRows.load(folder, what, {*digests})
+    if known := sum(digest in kept.images for digest in digests):
         prepared.progress.say(
-            f"{len(samples) - len(new):,} of {len(samples):,} images were read "
-            f"with {prepared.base} before"
+            f"{known:,} of {len(samples):,} images were read with {prepared.base} before"
         )
+    new = {
+        digest: each
+        for digest, each in zip(digests, samples, strict=True)
+        if digest not in kept.images
+    }
     if new:
         computed = _compute(prepared, taps, dataset, tuple(new.values()), batch_size)
         dataset.check_unchanged()  # else they would be kept as those of other images

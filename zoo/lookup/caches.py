@@ -1,6 +1,6 @@
 """Caches of training, which a prune deletes if that is asked for: what enters a network at a cut,
-for each image (`zoo.finetune.features.cache`), and copies of images that lie in Parquet files
-(`zoo.finetune.dataset.packed`).
+for each image (`zoo.finetune.features.cache`); features of images (`zoo.advice.kept`); and copies
+of images that lie in Parquet files (`zoo.finetune.dataset.packed`).
 
 They are made again when they are missed. What else lies in the folder of caches is small.
 """
@@ -56,8 +56,8 @@ class Cache:
 
 class _Made(msgspec.Struct):
     architecture: str
-    cut: str
-    count: int
+    cut: str = ""  # none: features at all depths
+    count: int = 0
 
 
 def list_caches(root: Path) -> Iterator[Cache]:
@@ -77,6 +77,8 @@ def what_of(root: Path, cache: Cache) -> str:
         meta = msgspec.json.decode(data, type=_Made)
     except (OSError, msgspec.MsgspecError, ZooError, UnicodeError):
         return ""
+    if not meta.cut:
+        return f"{meta.architecture}, features of images"
     return f"{meta.architecture} up to {meta.cut}, {plural(meta.count, 'image')}"
 
 

@@ -138,6 +138,9 @@ def _move(ask: Ask, old: str, new: str) -> None:
     _keep_rules(ask, old, new)  # first: nobody else is to see it before
     repos.move(old, new)
     move_names(workspace, old, new)
+    for hook in ask.hub.accounts.webhooks.all():
+        if hook.path == old and hook.disabled:  # others follow when they are told of it
+            ask.hub.accounts.webhooks.follow(hook, new)
 
 
 def _keep_rules(ask: Ask, old: str, new: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ __all__ = ["FILE", "Reserve"]
 
 LOG = logging.getLogger("zoo.serve")
 FILE = "reserve"
+FULL_BYTES = 1 << 20
+"""With less than that free, a deletion may end amid what it writes, which is some kilobytes."""
 T = TypeVar("T")
 
 
@@ -43,15 +46,21 @@ class Reserve:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def spend(self, work: Callable[[], T]) -> T:
-        """Do something that leads to more room. On a full disk it is done once more, in this one:
-        of what it did before it failed, it finds what is done.
+        """Do something that leads to more room, on a full disk in this one. Where that shows only
+        amid it, it is done once more, and finds what is done.
 
         Raises:
             DiskFull: That was not enough.
         """
+        if shutil.disk_usage(self._path.parent).free < FULL_BYTES:
+            self._free("there is hardly any left")
         try:
             return work()
         except DiskFull as error:
-            LOG.warning("what is kept for deletions is used: %s", error)
-            self._path.unlink(missing_ok=True)
+            self._free(str(error))
             return work()
+
+    def _free(self, why: str) -> None:
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+            LOG.warning("what is kept for deletions is used: %s", why)
