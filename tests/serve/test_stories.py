@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,8 @@ def test_files_are_copied_and_moved_in_a_commit(api: HfApi) -> None:
         for path, data in (("small.txt", b"small"), ("large.bin", LARGE)):
             api.upload_file(path_or_fileobj=data, path_in_repo=path, repo_id=repo)
     before = api.model_info("sue/copies").sha
+    known = "src_repo_id" in signature(CommitOperationCopy).parameters  # in later versions
+    other: Any = {"src_repo_id": "sue/source", "src_repo_type": "model"} if known else {}
     api.create_commit(
         "sue/copies",
         [
@@ -144,9 +147,7 @@ def test_files_are_copied_and_moved_in_a_commit(api: HfApi) -> None:
         "sue/copies",
         [
             CommitOperationCopy("large.bin", "large.bin", src_revision=before),
-            CommitOperationCopy(
-                "small.txt", "other.txt", src_repo_id="sue/source", src_repo_type="model"
-            ),
+            CommitOperationCopy("small.txt", "other.txt", **other),
         ],
         commit_message="bring back",
     )
