@@ -177,6 +177,9 @@ def test_batches_are_compared_too(small: Run, monkeypatch: pytest.MonkeyPatch) -
     small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.7."), reason="torch.export of torch 2.7 does not take it"
+)
 def test_what_ends_at_a_unit_is_written(small: Run) -> None:
     """By nothing but what it needs; and its weights have the names that they have in zoo."""
     small("adapt", SMALL, "team/short", "--truncate", "layer2").done()

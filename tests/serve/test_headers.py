@@ -36,6 +36,8 @@ def index(**files: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def api(served: Served) -> HfApi:
+    if not hasattr(HfApi, "get_sharded_safetensors_metadata"):
+        pytest.skip("this version of the client asks for no shards")
     api = HfApi(endpoint=served.url, token=served.token("hans", "write"))
     api.create_repo("hans/big")
     send(api, "hans/big", {INDEX: index(), **{name: save(each) for name, each in SHARDS.items()}})

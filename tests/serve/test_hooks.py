@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import closing
+from inspect import getsource
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -32,6 +33,8 @@ USER = WebhookWatchedItem("user", "ida")
 @pytest.fixture
 def api(served: Served) -> Iterator[HfApi]:
     """The client of somebody who owns a namespace, and a team's."""
+    if "self.endpoint" not in getsource(HfApi.create_webhook):
+        pytest.skip("this version of the client has webhooks at one server only")
     token = served.token("ida", "write")
     if "lab" not in [each.name for each in served.accounts.all()]:
         served.accounts.add("lab", team=True)
