@@ -16,14 +16,15 @@ from zoo.errors import Conflict, DiskFull
 from zoo.serve.hub import repos
 from zoo.serve.hub.adoption import adopt_what_is_left
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(HfApi, "duplicate_repo"), reason="this version of the client has no duplicates"
+)
 API = "/api/models/dup/one/duplicate"
 
 
 @pytest.fixture
 def api(served: Served) -> HfApi:
     """Somebody who may read a private repository with two versions, a branch and a tag."""
-    if not hasattr(HfApi, "duplicate_repo"):
-        pytest.skip("this version of the client duplicates no repositories")
     owner = HfApi(endpoint=served.url, token=served.token("dup", "write"))
     if not owner.repo_exists("dup/one"):
         owner.create_repo("dup/one", private=True)
