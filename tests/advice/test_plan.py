@@ -58,6 +58,7 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
         winner=lambda: None, whole=whole, probe=lambda: "all", entries=[entry], racing=[],
         probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
         groups={}, epochs=9, stopped="", too_long=[],
+        best_probe=lambda scores: ("all", scores), ahead=lambda *_: True,
     )  # fmt: skip
     return advised_by(race, layers, untrained)
 
@@ -97,7 +98,7 @@ def rights(draw: st.DrawFn) -> Rights:
     return {name: {fold: draw(each) for fold in FOLDS} for name in names}
 
 
-def raced(right: Rights, times: int) -> AdvicePlan:
+def raced(right: Rights, times: int, layers: Layers = LAYERS) -> AdvicePlan:
     """What is advised where there are so many ``times`` the images, with the same gains."""
 
     def scores(name: str, fold: str) -> tuple[float, ...]:
@@ -119,7 +120,7 @@ def raced(right: Rights, times: int) -> AdvicePlan:
     candidates = [Candidate(name=name, options={}, begin=0.0, epoch=1.0) for name in FROZEN]
     race = Race(candidates, FOLDS, attempt, probes, epochs=9, groups={}, budget=1e9)
     race.run()
-    return advised_by(race, images=60 * times)
+    return advised_by(race, layers, images=60 * times)
 
 
 @pytest.mark.long
@@ -224,3 +225,25 @@ def test_images_are_enough_only_where_that_is_seen(
     assert plan.scenario.few == few
     assert plan.scenario.text.startswith(said)
     assert any(change.startswith("more images") for change in plan.changes) == few
+
+
+@pytest.mark.parametrize(
+    ("high", "right", "said"),
+    [(0.009, 20, True), (0.009, 12, False), (0.067, 20, False)],
+    ids=["as good", "worse", "few images"],
+)
+def test_a_longer_training_is_proposed_where_a_short_one_is_as_good(
+    high: float, right: int, said: bool
+) -> None:
+    """Of few images the probe was better than any training, however long."""
+    growth = Growth(sizes=(), exponent=0.5, more=100, brings=0.006, low=0.0, high=high)
+    of = {"everything": right, "one": 20, "begun": 5}
+    each = {name: [at < of.get(name, 0) for at in range(20)] for name in
+            [*FROZEN, "begun", "one", "head", "all"]}  # fmt: skip
+    rights = {name: dict.fromkeys(FOLDS, scores) for name, scores in each.items()}
+    plan = raced(rights, 1, replace(LAYERS, growth=growth))
+    assert plan.advised == "probe at one"
+    (longer,) = [each for each in plan.changes if each.startswith("a longer training")] or [""]
+    assert bool(longer) is said
+    assert not said or longer.endswith("and may be better after 36: --epochs 36")
+    assert not said or "everything is as good after 9 epochs" in longer

@@ -38,6 +38,8 @@ MUCH = 0.01
 """What a hundred more images bring at least where there are few."""
 NAMESPACE = "advised"
 """Where the result of an advised command is saved, unless another name is given."""
+LONGER = 4
+"""How many times as long a training that is proposed takes as one that is tried."""
 NAMED = 5
 """Most classes that are named."""
 NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -174,9 +176,9 @@ def plan_of(
     asked = {**chosen(recipe.to_json()), **options}
     if not prepared.dataset.skipped:
         asked.pop("skip_bad", None)
-    refused = _refused(prepared.dataset.alone)
+    refused, scenario = _refused(prepared.dataset.alone), _scenario(layers)
     return AdvicePlan(
-        scenario=_scenario(layers),
+        scenario=scenario,
         measure=layers.score,
         tried=_ordered([*tried, base]) if base else tried,
         advised=name,
@@ -187,7 +189,11 @@ def plan_of(
         command="" if refused else command_of(prepared.base, asked, save),
         refused=refused,
         seconds=round(_seconds(prepared, speed, winner), 1),
-        changes=(*_changes(layers, one, race, refused), *_smaller(layers, one, tried)),
+        changes=(
+            *_changes(layers, one, race, refused),
+            *_longer(one, race, scenario),
+            *_smaller(layers, one, tried),
+        ),
         left_out=_left_out(race),
         budget=budget,
         stopped=race.stopped if race else "",
@@ -451,6 +457,25 @@ def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) 
             f"more images to judge by: between {one.name} and {close.candidate.name} no difference "
             f"can be seen on {images}"
         )
+
+
+def _longer(one: TriedRecipe, race: Race | None, scenario: Scenario) -> Iterator[str]:
+    """A training that was tried to its end, and is as good as the advised probe. Where images are
+    enough it may gain much from more epochs (``docs/benchmarks.md``, "On more images"), which is
+    too long to be tried.
+    """
+    if race is None or one.kind != "probe" or scenario.few:
+        return
+    for entry in race.entries:
+        whole = entry.trials and all(trial.epochs == race.epochs for trial in entry.trials)
+        if whole and not _worse(race, entry):
+            options = {**entry.candidate.options, "epochs": LONGER * race.epochs}
+            yield (
+                f"a longer training: {entry.candidate.name} is as good after {race.epochs} epochs, "
+                f"as far as {len(entry.held_out())} images tell, and may be better after "
+                f"{LONGER * race.epochs}: {' '.join(in_words(options))}"
+            )
+            return
 
 
 def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> Iterator[str]:
