@@ -382,6 +382,7 @@ def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
     assert kept.json["metrics"]["accuracy"] > 0.9
 
 
+@pytest.mark.long
 def test_a_table_of_labels_that_a_spreadsheet_would_run_is_not_written(
     small: Run, data: Path
 ) -> None:

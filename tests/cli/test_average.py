@@ -69,6 +69,7 @@ def test_the_mean_derives_from_all(small: Run, workspace: Workspace) -> None:
         assert opened.load("team/soup")(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
+@pytest.mark.long
 def test_batch_norms_take_their_statistics_anew(
     small: Run, workspace: Workspace, few: Path
 ) -> None:

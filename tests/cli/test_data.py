@@ -172,6 +172,7 @@ def test_large_images(small: Run, mine: Path, monkeypatch: pytest.MonkeyPatch) -
     small("predict", "team/t", large, *allowed).refused(short)
 
 
+@pytest.mark.long
 def test_a_zoo_among_the_images_is_no_data(small: Run, mine: Path) -> None:
     """Nor is what it writes there, whatever it is called: it is told once."""
     shutil.move(Path.cwd(), mine / "small")

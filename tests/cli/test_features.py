@@ -117,6 +117,7 @@ def test_a_misspelt_unit(run: Run, digits: Path, home: Path) -> None:
     assert not (home / "features.safetensors").exists()
 
 
+@pytest.mark.long
 def test_bad_images_are_counted(small: Run, few: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few, data)

@@ -196,6 +196,7 @@ def test_published_figures_are_fields(run: Run) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_search_for_nothing_begins_with_what_is_here_and_then_the_best(run: Run) -> None:
     found = names(run, "--limit", "4")
     assert found[:2] == [TUNED, BASE]

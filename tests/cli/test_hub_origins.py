@@ -43,6 +43,7 @@ def bases(run: Run, hub: HubServer, name: str) -> Any:
     return ModelCard(card).data.get("base_model")
 
 
+@pytest.mark.long
 def test_a_parent_that_was_pulled_or_pushed(
     empty: Run, hub: HubServer, files: dict[str, bytes], tmp_path: Path
 ) -> None:

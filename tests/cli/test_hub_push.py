@@ -67,6 +67,7 @@ def test_weights_of_an_earlier_push_do_not_win(small: Any, hub: HubServer) -> No
     assert files(hub)["model.safetensors"] == weights(100)
 
 
+@pytest.mark.long
 def test_an_adapter_is_merged(small: Any, hub: HubServer, few: Path) -> None:
     tune = ("finetune", "team/net", "--data", few, "--image-size", 32, "--epochs", 1)
     small(*tune, "--strategy", "lora", "--freeze", "layer3", "--save", "team/lora").done()

@@ -137,6 +137,7 @@ def test_a_line_is_printed_before_the_next_file_is_read(
     assert "0.safetensors" in empty("identify", "runs").refused("the second").out
 
 
+@pytest.mark.long
 def test_the_original_comes_first(empty: Run, state: State) -> None:
     """Whatever the others are called, and however their digests sort."""
     torch.save(state, "net.pth")

@@ -117,6 +117,7 @@ def test_what_is_here_tells_how_the_same_weights_are_built(empty: Run) -> None:
     assert [file["status"] for file in files] == ["here", "bad"]
 
 
+@pytest.mark.long
 def test_a_plan_does_not_promise_what_the_import_refuses(empty: Run) -> None:
     """Also where the bytes are here, and become another checkpoint all the same."""
     torch.save({"model_ema": network(img_size=64)}, "ema.pth")

@@ -48,6 +48,7 @@ def test_a_figure_of_a_file_is_listed_as_one(empty: Run) -> None:
     assert "not measured" not in empty("compare", "team/other", "team/other").err
 
 
+@pytest.mark.long
 def test_the_best_of_a_run_is_told_by_figures_where_no_file_is_called_so(empty: Run) -> None:
     run_of("made/named", {f"epoch={n}-val_loss=0.{d}.ckpt": {} for n, d in enumerate("523")})
     scores = ({"monitor": "val_acc", "current_score": torch.tensor(x)} for x in (0.5, 0.75, 0.75))

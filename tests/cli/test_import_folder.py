@@ -26,6 +26,7 @@ from zoo.exchange import import_many, import_walk
 from zoo.exchange.importing import import_weights
 
 
+@pytest.mark.long
 def test_a_plan_says_what_each_file_is_and_changes_nothing(at_runs: Run) -> None:
     done = at_runs(*ALL, "--dry-run", "--json")
     files = by_file(done.json)

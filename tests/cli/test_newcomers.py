@@ -88,6 +88,7 @@ def test_a_size_that_is_no_square_says_what_takes_it(run: Run, few: Path) -> Non
     assert "'abc' is not a valid integer" in run("rank", few, "--image-size", "abc").err
 
 
+@pytest.mark.long
 def test_predict_takes_images_and_arrays(home: Path, digits: Path) -> None:
     path = next((digits / "7").iterdir())
     image = Image.open(path)

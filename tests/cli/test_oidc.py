@@ -260,6 +260,7 @@ def test_what_is_not_installed_is_named(toy: Run, monkeypatch: pytest.MonkeyPatc
     assert "joserfc" not in toy("serve", "sso").err
 
 
+@pytest.mark.long
 def test_the_server_imports_it_only_where_it_is_used() -> None:
     import subprocess
 

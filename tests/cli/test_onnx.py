@@ -177,6 +177,7 @@ def test_batches_are_compared_too(small: Run, monkeypatch: pytest.MonkeyPatch) -
     small("export", SMALL, "made", "--format", "pt2").refused("computes something else")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     torch.__version__.startswith("2.7."), reason="torch.export of torch 2.7 does not take it"
 )

@@ -164,6 +164,7 @@ def test_a_job_that_is_done_is_not_done_again(small: Run, photos: Path) -> None:
             z.write_predictions(NET, pixels, "memory.csv", resume=True)
 
 
+@pytest.mark.long
 def test_it_does_not_go_on_with_something_else(small: Run, photos: Path, few: Path) -> None:
     write(3, photos, "p.csv")
     before = Path("p.csv.partial").read_bytes()

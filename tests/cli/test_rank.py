@@ -308,6 +308,7 @@ def test_of_the_same_backbone_one_is_measured(
     assert "at most" not in three("rank", data, *RANK, "--budget", 0).done().err
 
 
+@pytest.mark.long
 def test_a_base_stands_for_the_heads_that_were_trained_on_it(
     three: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_timm_loads_what_was_published(
     assert theirs["mean"] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.long
 def test_the_card_tells_the_lineage_and_keeps_what_it_said(
     member: HubServer, workspace: Workspace, tuned: Digest
 ) -> None:

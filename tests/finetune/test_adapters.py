@@ -160,6 +160,7 @@ def test_an_adapter_is_merged_as_by_hand(workspace: Workspace, run: Run) -> None
     assert torch.equal(beside.state_dict()["layer4.0.conv1.weight"], kept)
 
 
+@pytest.mark.long
 def test_a_run_that_is_cut_off_gives_the_same_bits(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

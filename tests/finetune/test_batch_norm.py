@@ -240,6 +240,7 @@ def test_the_command_says_which_it_is(
     assert "lp-ft on cpu, batch norm frozen" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_by_default_they_are_kept_where_images_are_few(
     workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

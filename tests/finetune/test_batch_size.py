@@ -108,6 +108,7 @@ def test_what_the_optimizer_keeps_counts_in_each_trial(
     assert batch_size.largest(prepared, 64) == 4
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_a_teacher_takes_its_share(
     workspace: Workspace, shapes: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +139,7 @@ def test_an_epoch_of_many_images_keeps_its_steps(workspace: Workspace, shapes: P
     assert (found.batch_size, len(many.train) // 16) == (64, 108)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("base")
 def test_it_is_found_once_for_what_was_advised(
     workspace: Workspace, shapes: Path, room: list[int], monkeypatch: pytest.MonkeyPatch

@@ -234,6 +234,7 @@ def test_an_image_that_is_tried_on_a_page_is_told_of_as_predict_does(made: Made)
     assert any("unlike the training images" in each for each in trial.guesses) == told.unlike
 
 
+@pytest.mark.long
 def test_caching_changes_nothing(made: Made) -> None:
     made.tune("team/cached")
     made.tune("team/uncached", cache=False)
@@ -257,6 +258,7 @@ def test_a_run_that_was_resumed_keeps_the_same_bits(
     assert made.kept("team/resumed") == made.kept("team/net")
 
 
+@pytest.mark.long
 def test_what_is_made_of_it_has_its_own_or_none(made: Made) -> None:
     made.tune("team/child", base="team/net", lr=0.01, seed=1)
     assert made.kept("team/child").of != made.kept("team/net").of

@@ -100,6 +100,7 @@ def test_c_is_chosen_without_the_images_that_are_scored(monkeypatch: pytest.Monk
     assert set.union(*seen) == set(range(150))
 
 
+@pytest.mark.long
 def test_of_those_that_cannot_be_told_apart_the_shallowest_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -98,6 +98,7 @@ def test_values_without_a_range_are_told_before_training(
     assert len(open_dataset(spec, skip_bad=True).skipped) == 1
 
 
+@pytest.mark.long
 def test_predict_and_features_see_them_alike(
     workspace: Workspace, base: str, shapes: Path, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_run_that_is_profiled_gives_the_same_bits(
     assert json.loads((folder / "profile.json").read_text())["images"]
 
 
+@pytest.mark.long
 def test_each_phase_has_a_profile(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def tune(small: zoo.Zoo) -> Tune:
     return tune
 
 
+@pytest.mark.long
 def test_that_images_are_few_is_told_by_the_first_run_for_which_it_matters(
     tune: Tune, small: zoo.Zoo
 ) -> None:

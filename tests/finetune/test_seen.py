@@ -194,6 +194,7 @@ def test_what_is_tested_on_all_the_same_is_said(small: zoo.Zoo, data: Path, root
     assert "team/any was trained on 7 of the 9 images" in " ".join(found.remarks)
 
 
+@pytest.mark.long
 def test_of_other_data_what_is_among_it_is_known(small: zoo.Zoo, data: Path, root: Path) -> None:
     """A test folder is what it is; and an evaluation knows what else an ancestor has seen."""
     parts = root / "parts"
@@ -211,6 +212,7 @@ def test_of_other_data_what_is_among_it_is_known(small: zoo.Zoo, data: Path, roo
     assert known.to_json()["seen"] == known.seen
 
 
+@pytest.mark.long
 def test_what_the_run_itself_has_seen_is_said_alike(
     small: zoo.Zoo, data: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,6 +103,7 @@ def test_what_the_teacher_says_is_learned(made: Made) -> None:
     assert far(taught) < far(alone)
 
 
+@pytest.mark.long
 def test_it_sees_images_through_its_own_preprocessing(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_caching_changes_nothing(made: Made) -> None:
     assert all(torch.allclose(one[name], other[name], atol=1e-3) for name in one)
 
 
+@pytest.mark.long
 def test_a_run_that_was_resumed_has_the_same_bits(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

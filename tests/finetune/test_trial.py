@@ -101,6 +101,7 @@ def test_it_goes_on_to_the_bits_of_one_that_did_not_stop(attempt: Try) -> None:
     assert all(torch.equal(kept.tensors[name], whole.tensors[name]) for name in kept.tensors)
 
 
+@pytest.mark.long
 def test_a_network_is_traced_once(attempt: Try, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in each trial; another network, or the same for other images, is another one."""
     sizes: list[Any] = []

@@ -104,6 +104,7 @@ def test_what_nobody_measured_here_is_said_and_another_name_is_no_tie(zoo: Works
     assert (alone.value, alone.published) == (2.0, "f1 stated, not measured")
 
 
+@pytest.mark.long
 def test_what_was_measured_comes_before_any_number_of_what_was_stated(zoo: Workspace) -> None:
     said = {"metrics": "stated on import, not measured"}
     for number in range(25):

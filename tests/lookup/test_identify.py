@@ -53,6 +53,7 @@ def test_a_pickle_of_a_wrapped_network(zoo: z.Zoo, state: State, tmp_path: Path)
     assert 0.2 < second["share"] < 0.22
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dtype", "said"),
     [

@@ -291,6 +291,7 @@ def test_files_that_are_no_network_stay_files(
     assert list(served.server.hub.workspace.store.backend.list("tmp/tmp")) == []
 
 
+@pytest.mark.long
 def test_what_takes_too_long_is_ended(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -309,6 +309,7 @@ def test_a_list_is_kept_only_of_chunks_as_they_are_cut(served: Served, tmp_path:
         assert read_chunks(store, "0" * 64, 9100) == good
 
 
+@pytest.mark.long
 def test_many_files_have_each_checkpoint_read_once(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_once_more_takes_its_place(run: Run, home: Path, garden: Path) -> None:
     assert row["metrics"]["accuracy@garden"] == more["metrics"]["accuracy"]  # the newest
 
 
+@pytest.mark.long
 def test_a_loss_without_temperature_is_not_mixed_silently(
     run: Run, home: Path, garden: Path
 ) -> None:

@@ -157,6 +157,7 @@ def measured(small: Run, few: Path) -> Run:
     return small
 
 
+@pytest.mark.long
 def test_a_measured_figure_is_not_stated_away(measured: Run, few: Path) -> None:
     found = measured("show", "team/x", "--json").json
     assert "(" not in measured("ls", "team/x").out

@@ -397,6 +397,7 @@ def test_what_is_only_listed_is_told_where_it_is_to_be_compared(served: Served, 
     assert "zoo pull" not in text_of(page(served, path)[1]), "sources are for accounts"
 
 
+@pytest.mark.long
 def test_an_accuracy_is_said_of_which_images_it_is(tuned: Served) -> None:
     _, found = page(tuned, "/?q=team/tuned", tuned.token("admin"))
     said = text_of(found, "//table[@class='models']/tbody")

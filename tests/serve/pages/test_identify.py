@@ -211,6 +211,7 @@ def test_what_has_a_name_now_is_before_what_had_it(tuned: Served, files: dict[st
     assert found[:2] == ["team/base", "team/base, earlier"]
 
 
+@pytest.mark.long
 def test_all_names_are_told_in_ones_own_zoo_also_those_that_it_had(
     tuned_home: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -424,6 +424,7 @@ def copied(home: Path, found: Sequence[Mapping[str, str]], shows: Mapping[str, s
         assert shows[each["tool"]] in done.stdout, (each["tool"], done.stdout)
 
 
+@pytest.mark.long
 def test_a_library_that_cannot_build_a_network_is_not_offered(
     tuned_home: Path, tmp_path: Path
 ) -> None:

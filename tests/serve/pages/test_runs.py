@@ -65,6 +65,7 @@ def change(served: Served, run: Run, **values: object) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_namespace_that_is_called_runs_has_its_pages(own: Served, kept: dict[str, Run]) -> None:
     run = kept["team/net"]
     with zoo.open(own.root) as z:
@@ -329,6 +330,7 @@ def test_a_run_that_says_odd_things_ends_in_no_error(
     assert page(own, "/runs", admin)[0].status == 200
 
 
+@pytest.mark.long
 def test_many_epochs_take_no_time(own: Served, kept: dict[str, Run]) -> None:
     run, admin = kept["team/net"], own.token("admin")
     line = '{"kind": "epoch", "name": "epoch %d", "steps": %d, "accuracy": 0.5}\n'
@@ -381,6 +383,7 @@ def test_advice_for_the_same_network_and_images(own: Served, kept: dict[str, Run
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_many_runs_have_several_pages(own: Served, kept: dict[str, Run]) -> None:
     for number in range(103):
         folder = own.root / "runs" / f"20250101-000000-{number:06}"
