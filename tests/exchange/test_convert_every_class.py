@@ -24,7 +24,9 @@ from zoo.errors import Unsupported
 from zoo.exchange import convert
 
 SAMPLE = ("Beit", "ByobNet", "DLA", "EfficientVitMsra", "MobileNetV3", "Xcit")
-REFUSED: dict[tuple[str, convert.Format], str] = {}
+REFUSED: dict[tuple[str, convert.Format], str] = {
+    ("CSATv2", "openvino"): "computes something else",
+}
 """What cannot be written, and a pattern of the reason; ``docs/surgery.md`` has them, too."""
 APART = 1e-3
 """How far outputs may be from the network's own, as a share of what tells two images apart."""
