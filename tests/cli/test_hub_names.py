@@ -145,7 +145,6 @@ DRAWN: Any = {"deadline": None, "database": None, "derandomize": True,
          "suppress_health_check": [HealthCheck.function_scoped_fixture]}  # fmt: skip
 
 
-@pytest.mark.long
 @given(rows=ROWS)
 @settings(max_examples=3, **DRAWN)
 def test_no_row_stops_a_listing(small: Any, hub: HubServer, rows: list[Any]) -> None:
