@@ -71,7 +71,7 @@ fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_E
 soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and answers, drawn in build/soak
 	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),2)
 
-kills: $(VENV)/.dev  ## zoo serve, PostgreSQL or its bucket, killed at each write or request (two hours or more)
+kills: $(VENV)/.dev  ## zoo serve, PostgreSQL or its bucket, killed at each write or request (hours)
 	KILL_EVERY=1 $(BIN)/python -m pytest --quiet -m long tests/serve/test_killed.py \
 	    tests/serve/test_services_killed.py
 

@@ -190,6 +190,18 @@ def test_the_reserve_is_taken_and_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert not file.exists()
 
 
+def test_a_folder_of_that_name_ends_no_deletion(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    tries = iter([DiskFull(tmp_path), None])
+
+    def work() -> str:
+        if error := next(tries):
+            raise error
+        return "done"
+
+    assert Reserve(tmp_path).spend(work) == "done"
+
+
 def test_a_deletion_is_whole_where_there_was_a_little_room(full: Full) -> None:
     """What it writes first fits into that, and what it writes then does not."""
     full.ask("/api/repos/create", "POST", {"name": "net"})

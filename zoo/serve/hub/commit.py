@@ -151,7 +151,7 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     history, store = ask.hub.history, ask.hub.workspace.store
     ref, version = _branch(ask, revision)
     if began and not version:
-        raise _was_deleted(ref)
+        raise _refused_as_moved(ref)
     line = history.commits(version, ask.patience) if version else ()
     if line and _is_again(ask, sent, line):
         return line[0]
@@ -175,11 +175,11 @@ def _committed(ask: Ask, revision: str, sent: Operations, began: Version | None)
     after_it = history.commits(moved, ask.patience) if moved else ()
     mine = [each for each in after_it if each.ref == ref and each.number >= number]
     if not mine:
-        raise _was_deleted(ref)
+        raise _refused_as_moved(ref)
     return mine[-1]
 
 
-def _was_deleted(ref: Reference) -> Refused:
+def _refused_as_moved(ref: Reference) -> Refused:
     return Refused("Conflict", f"{ref} was deleted or moved meanwhile: look again")
 
 

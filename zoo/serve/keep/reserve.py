@@ -61,6 +61,6 @@ class Reserve:
             return work()
 
     def _free(self, why: str) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # not there, or no file of ours: then there is no room
             self._path.unlink()
             LOG.warning("what is kept for deletions is used: %s", why)
