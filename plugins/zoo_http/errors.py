@@ -13,6 +13,9 @@ from zoo.logins import ServerUrl
 __all__ = ["on_the_way", "refusal"]
 
 LETTERS = 500
+QUOTA = (
+    "delete there what nobody needs, and have it pruned; or an admin allows more: zoo serve quota"
+)
 
 
 @contextmanager
@@ -51,6 +54,8 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
         return DiskFull(str(url))
     if status == 403:
         # Of what else it is that is not allowed, it says itself what helps.
+        if " may hold " in message:
+            return Forbidden(str(url), message, QUOTA)
         by_token = "token" in message or "x-error-message" not in headers
         return Forbidden(str(url), message, f"with another token: {login}" if by_token else "")
     if status == 422:

@@ -121,6 +121,22 @@ def test_classes_and_other_files_come_back(
     assert_same(workspace, elsewhere)
 
 
+def test_classes_that_were_renamed_for_timm_are_renamed_for_zoo(
+    workspace: Workspace, elsewhere: Workspace, made: Made, tmp_path: Path
+) -> None:
+    """Of one ``config.json`` both read the same names: there are two places for them."""
+    made("test_resnet", "linear")
+    manifest = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
+    named = replace(manifest, classes=("a", "b", "c"))
+    export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
+    path = tmp_path / "named" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "label_names": ["c", "b", "ä"]}))
+    kept = elsewhere.store.manifest(import_folder(elsewhere, path.parent, BACK).manifest)
+    by_timm = timm.create_model(f"local-dir:{path.parent}", pretrained=True).pretrained_cfg
+    assert kept.classes == tuple(by_timm["label_names"]) == ("c", "b", "ä")
+
+
 def test_a_truncated_one_is_pulled_from_where_it_was_published(
     workspace: Workspace, made: Made, hub: HubServer
 ) -> None:

@@ -148,6 +148,10 @@ def test_other_images_do_not_compare(zoo: Workspace) -> None:
     other = {"data_digest": "one", "split_digest": "two"}
     add(zoo, "team/e", 9, "/data/digits", {"accuracy": 0.8}, provenance=other)
     assert best(zoo, dataset="digits").to_json()["other_data"] == ["team/e"]
+    add(zoo, "team/f", 10, "/data/digits", {"accuracy": 0.95}, provenance=other)
+    found = best(zoo, dataset="digits")  # which of the two is first is chance: neither is as good
+    assert (found.value, found.ties) == (0.95, ())
+    assert {"team/b", "team/f"} & {*found.other_data}
 
 
 def test_the_best_may_be_at_a_remote(zoo: Workspace, tmp_path: Path) -> None:

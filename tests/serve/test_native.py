@@ -276,8 +276,10 @@ def test_a_full_namespace_takes_no_push(team: Served, zoos: tuple[Workspace, Wor
     login(team, "ann")
     add_checkpoint(mine, "ann/large", tensors(7))
     team.accounts.quotas.set("ann", 100)
-    with pytest.raises(Forbidden, match="ann may hold 100 bytes"):
-        push(mine, "ann/large", team.url)
+    with pytest.raises(Forbidden, match="ann may hold 100 bytes") as told:
+        sharing.push(mine, "ann/large", team.url)
+    assert "zoo serve quota" in told.value.advice
+    assert "--as" not in told.value.advice  # another name is in the same namespace
     assert not entries(team, "ann/large")
     team.accounts.quotas.set("ann", None)
     push(mine, "ann/large", team.url)

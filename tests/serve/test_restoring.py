@@ -66,6 +66,19 @@ def test_files_that_a_client_of_the_hub_has_sent_are_restored(
     assert team.ask(f"/{REF}/raw/main/README.md", token=team.token("ben")).status in (200, 307)
 
 
+def test_what_is_made_anew_is_not_public_as_what_was_deleted(team: Served) -> None:
+    """Nobody has said that of it: it is as its namespace is. An owner who says so is heard."""
+    ref, token = Reference.parse("ann/shown"), team.token("ann", "write")
+    body = json.dumps({"name": ref.name, "organization": ref.namespace}).encode()
+    for _ in range(2):
+        send(team, "ann", ref)
+        assert team.ask(f"/api/models/{ref}").status == 401
+        shown = b'{"private": false}'
+        team.ask(f"/api/models/{ref}/settings", "PUT", token=token, body=shown)
+        assert team.ask(f"/api/models/{ref}").status == 200
+        team.ask("/api/repos/delete", "DELETE", token=token, body=body)
+
+
 def test_who_may_not_restore_learns_nothing(team: Served, mine: Workspace) -> None:
     """Neither whether it could be restored nor, of what they may not read, that it was there."""
     hidden = Reference.parse("hidden/notes")

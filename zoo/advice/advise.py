@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from zoo.advice.layers import Layers, layers_of
 from zoo.advice.plan import AdvicePlan, default_name, mended, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
-from zoo.domain.csv_text import as_csv
+from zoo.domain.csv_text import as_csv, write_rows
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
 from zoo.domain.recipe import Recipe, data_name
@@ -376,7 +375,7 @@ def _suspects(facts: Facts) -> Iterator[Sequence[object]]:
 def _exactly(rows: Sequence[Sequence[str]]) -> str:
     """CSV for `finetune`, which takes names as they are; no spreadsheet need open it."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_rows(text, rows)
     return text.getvalue()
 
 

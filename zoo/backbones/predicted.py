@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 
 from blake3 import blake3
 
-from zoo.domain.csv_text import safe_cell
+from zoo.domain.csv_text import safe_cell, write_rows
 from zoo.domain.digest import Digest
 from zoo.domain.result import Result
 from zoo.errors import Conflict, InvalidOption, MissingPackage
@@ -95,10 +94,9 @@ def _pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _as_csv(columns: Columns, rows: Iterable[Row]) -> Iterator[bytes]:
     text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
     header = [name for name, _ in columns]
     for piece in _pieces(chain([header], rows)):
-        lines.writerows(map(safe_cell, row) for row in piece)
+        write_rows(text, (map(safe_cell, row) for row in piece))
         yield text.getvalue().encode("utf-8", "surrogateescape")  # names of files need not be UTF-8
         text.seek(0)
         text.truncate()

@@ -52,7 +52,8 @@ class Phase:
         if not match or int(match["epochs"]) < 1 or not 0 < rate < float("inf"):
             raise InvalidOption(
                 f"phase '{text}' is not of the form FREEZE:EPOCHS or FREEZE:EPOCHS@RATE "
-                "(all:2, blocks.4:3@1e-4)"
+                "(all:2, blocks.4:3@1e-4)",
+                hint="each has an option of its own: --phases all:2 --phases blocks.4:3@1e-4",
             )
         return cls(
             freeze=match["freeze"],

@@ -255,7 +255,9 @@ class Recipe:
         "(6, -2), or a share (75%).",
     )
     phases: tuple[str, ...] = _option(
-        (), "For gradual: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2 blocks.4:3@1e-3)."
+        (),
+        "For gradual, one after another: FREEZE:EPOCHS or FREEZE:EPOCHS@RATE (all:2, "
+        "blocks.4:3@1e-3); repeatable.",
     )
     rank: int = _option(
         8,

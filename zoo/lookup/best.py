@@ -41,7 +41,8 @@ class Best(Result):
         found: The checkpoint; of several names here the one without a tag, then the oldest.
         metric: What it was ranked by.
         value: Its result.
-        ties: Names of those of the next best that are as good, and another checkpoint.
+        ties: Names of those of the next best that are as good, and another checkpoint; not of those
+            that were measured on other images.
         of: How many have that metric.
         other_data: Names of those of the next best that were measured on other images, so that the
             numbers do not compare.
@@ -134,10 +135,11 @@ def _worse(one: MeasuredResult, other: MeasuredResult, least: bool) -> bool:
 
 
 def _ties(first: MeasuredResult, other: MeasuredResult) -> bool:
-    """Whether another checkpoint is as good."""
+    """Whether another checkpoint is as good, as far as the numbers compare."""
     manifest = first.found.manifest
     same = (first.value, first.stated) == (other.value, other.stated)
-    return same and (manifest is None or other.found.manifest != manifest)
+    other_one = manifest is None or other.found.manifest != manifest
+    return same and other_one and not differ(first, other)
 
 
 def _looked_at(

@@ -88,9 +88,12 @@ def create(ask: Ask) -> Answer:
         if ask.hub.exists(path):
             raise Refused("Conflict", f"there is a repository {path} already", data=repo_fields)
         check_new_name(ask, path)
+        emptied = ask.hub.history.emptied(path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
-        ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
+        elif emptied and is_wider(ask.hub.accounts.rules(), path, path.partition("/")[0]):
+            ask.hub.accounts.set_level(path)  # it was said of the one that was deleted
+        ask.hub.accounts.repos.add(path, emptied)
     return json_answer(repo_fields)
 
 
