@@ -53,11 +53,7 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
     if code == "DiskFull":
         return DiskFull(str(url))
     if status == 403:
-        # Of what else it is that is not allowed, it says itself what helps.
-        if " may hold " in message:
-            return Forbidden(str(url), message, QUOTA)
-        by_token = "token" in message or "x-error-message" not in headers
-        return Forbidden(str(url), message, f"with another token: {login}" if by_token else "")
+        return Forbidden(str(url), message, _mend(message, headers, login))
     if status == 422:
         return Corrupt("what was sent", "what its digest says", message, str(url))
     if code == "Lacking":
@@ -69,6 +65,14 @@ def refusal(url: ServerUrl, status: int, headers: Mapping[str, str], *, known: b
     if status >= 500 or status in (408, 421, 429) or not code:
         return Unavailable(str(url), message)
     return Unsupported(f"{url}: {message}")
+
+
+def _mend(message: str, headers: Mapping[str, str], login: str) -> str:
+    """What helps where something is not allowed; of what else that is, a server says it itself."""
+    if " may hold " in message:
+        return QUOTA
+    by_token = "token" in message or "x-error-message" not in headers
+    return f"with another token: {login}" if by_token else ""
 
 
 def _inner(error: Exception) -> str:

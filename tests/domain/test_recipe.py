@@ -133,6 +133,11 @@ def test_a_path_that_cannot_be_recorded_is_refused_before_training() -> None:
         Recipe(data="dig\udce9")
 
 
+def test_phases_in_one_option_are_told_apart_by_several() -> None:
+    with pytest.raises(InvalidOption, match=r"--phases all:2 --phases blocks\.4:3"):
+        Recipe(data="flowers", strategy="gradual", phases=("all:2 blocks.4:3",)).plan()
+
+
 @pytest.mark.parametrize(
     ("options", "strategy", "phases"),
     [
