@@ -133,7 +133,7 @@ def test_classes_that_were_renamed_for_timm_are_renamed_for_zoo(
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "label_names": ["c", "b", "ä"]}))
     kept = elsewhere.store.manifest(import_folder(elsewhere, path.parent, BACK).manifest)
-    by_timm = timm.create_model(f"local-dir:{path.parent}", pretrained=True).pretrained_cfg
+    by_timm: Any = timm.create_model(f"local-dir:{path.parent}", pretrained=True).pretrained_cfg
     assert kept.classes == tuple(by_timm["label_names"]) == ("c", "b", "ä")
 
 
