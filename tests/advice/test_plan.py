@@ -23,6 +23,7 @@ from zoo.advice.race import Candidate, Race
 from zoo.domain.recipe import Recipe
 from zoo.finetune.trial import Trial
 
+RECIPE = Recipe(data="x")
 SPEED = Speed(0.01, (0.0, 0.5))
 
 
@@ -46,7 +47,13 @@ LAYERS = Layers(
 )
 
 
-def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> AdvicePlan:
+def planned(
+    *,
+    whole: bool,
+    untrained: AsItIs | None = None,
+    layers: Layers = LAYERS,
+    recipe: Recipe = RECIPE,
+) -> AdvicePlan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
     right = {"one": 0.0, "head": 0.0, "all": 1.0}
     entry = SimpleNamespace(
@@ -60,11 +67,15 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
         groups={}, epochs=9, stopped="", too_long=[],
         best_probe=lambda scores: ("all", scores), ahead=lambda *_: True, ties=False,
     )  # fmt: skip
-    return advised_by(race, layers, untrained)
+    return advised_by(race, layers, untrained, recipe=recipe)
 
 
 def advised_by(
-    race: Race, layers: Layers = LAYERS, untrained: AsItIs | None = None, images: int = 60
+    race: Race,
+    layers: Layers = LAYERS,
+    untrained: AsItIs | None = None,
+    images: int = 60,
+    recipe: Recipe = RECIPE,
 ) -> AdvicePlan:
     samples = [sample(at) for at in range(images)]
     dataset = SimpleNamespace(
@@ -77,9 +88,7 @@ def advised_by(
         known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
         hierarchy=SimpleNamespace(units=units, params=18),
     )  # fmt: skip
-    return plan_of(
-        prepared, layers, SPEED, Recipe(data="x"), race, 60.0, untrained, save="advised/x"
-    )
+    return plan_of(prepared, layers, SPEED, recipe, race, 60.0, untrained, save="advised/x")
 
 
 FOLDS = ("1/3", "2/3", "3/3")
@@ -98,9 +107,7 @@ def rights(draw: st.DrawFn) -> Rights:
     return {name: {fold: draw(each) for fold in FOLDS} for name in names}
 
 
-def raced(
-    right: Rights, times: int, layers: Layers = LAYERS, *, ties: bool = False
-) -> AdvicePlan:
+def raced(right: Rights, times: int, layers: Layers = LAYERS, *, ties: bool = False) -> AdvicePlan:
     """What is advised where there are so many ``times`` the images, with the same gains."""
 
     def scores(name: str, fold: str) -> tuple[float, ...]:
@@ -248,3 +255,11 @@ def test_where_images_are_many_training_is_advised_if_it_is_as_good(
     longer = [each for each in plan.changes if each.startswith("a longer training: 36 epochs")]
     assert len(longer) == bool(said)
     assert all(each.endswith(": --epochs 36") for each in longer)
+
+
+@pytest.mark.parametrize(("group_by", "said"), [("", 1), ("patient", 0)])
+def test_series_are_asked_about_where_nothing_says_what_belongs_together(
+    group_by: str, said: int
+) -> None:
+    plan = planned(whole=True, recipe=Recipe(data="x", group_by=group_by))
+    assert sum(each.startswith("images in series") for each in plan.changes) == said

@@ -193,6 +193,7 @@ def plan_of(
             *_changes(layers, one, race, refused),
             *_longer(one, race),
             *_smaller(layers, one, tried),
+            *_series(recipe),
         ),
         left_out=_left_out(race),
         budget=budget,
@@ -485,6 +486,16 @@ def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> 
             f"a need for a smaller network: {cheap.name} ({cheap.score:.3f}, "
             f"{cheap.megabytes} MB in place of {one.megabytes}) is as good, as far as "
             f"{plural(layers.images, 'image')} tell"
+        )
+
+
+def _series(recipe: Recipe) -> Iterator[str]:
+    """What nobody but the user knows of the images."""
+    if not recipe.group_by:
+        yield (
+            "images in series: where several show one thing, person or place, and some are trained "
+            "on and others held out, all figures are too good; --group-by says what belongs "
+            "together"
         )
 
 
