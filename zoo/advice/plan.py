@@ -447,7 +447,8 @@ def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) 
             entry.candidate.name for entry in race.racing
         ]
         if names:
-            yield f"a larger --budget: {', '.join(names)} would be tried further"
+            further = f"{', '.join(names)} would be tried further"
+            yield f"a larger --budget, or a smaller --image-size: {further}"
     if race.stopped == "interrupted":
         yield "the trials that were interrupted: asked again, they resume where they stopped"
     close = next(
