@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from zoo import config
-from zoo.errors import DiskFull, ZooError
+from zoo.errors import DiskFull, Unsupported, ZooError
 from zoo_cli.command import HOME
 from zoo_cli.errors import STATUS, failure, tell
 from zoo_cli.launch import in_turn
@@ -22,6 +22,9 @@ from zoo_cli.output import print_error, readers_may_leave, warnings_noted
 
 __all__ = ["cli", "main", "program"]
 
+MISFIT = "operator torchvision::"
+"""Begins what torch says of a torchvision that was built for another one, when it is imported."""
+REFIT = "install both anew, from one place: pip install --force-reinstall torch torchvision"
 
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Start": {
@@ -223,6 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(status if isinstance(status, int) else 0)
         except (click.ClickException, ZooError, KeyboardInterrupt, click.Abort, OSError) as error:
             sys.exit(_tell(error, as_json="--json" in _options(arguments)))
+        except RuntimeError as error:
+            if MISFIT not in str(error):
+                raise
+            misfit = Unsupported(f"torchvision does not fit torch: {error}", hint=REFIT)
+            sys.exit(_tell(misfit, as_json="--json" in _options(arguments)))
 
 
 def program() -> None:

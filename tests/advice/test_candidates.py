@@ -56,7 +56,7 @@ def found(images: int = 600, best: str = "one", **more: bool) -> dict[str, dict[
 
 
 def test_what_is_tried_of_a_network_with_batch_norm() -> None:
-    """With 400 images to train on, none is live, and everything is trained at one rate."""
+    """With up to 4,000 images to train on, none is live."""
     common = {"strategy": "lp-ft", "epochs": 9, "batch_norm": "frozen"}
     assert found() == {
         "above one": {**common, "freeze": "one"},
@@ -65,16 +65,15 @@ def test_what_is_tried_of_a_network_with_batch_norm() -> None:
     }
     assert [name for name in found(best="head") if name.startswith("above")] == []
     assert [name for name in found(best="four") if name.startswith("above")] == []  # a probe
-    assert found(748) == found()
-    more = found(749)
-    assert more["everything"] == {**common, "freeze": "none"}
-    assert more["everything, batch norm live"] == {**more["everything"], "batch_norm": "live"}
+    assert found(5998) == found()
+    live = {**common, "freeze": "none", "batch_norm": "live"}
+    assert found(6000) == {**found(), "everything, batch norm live": live}
 
 
 def test_without_batch_norm_there_is_no_option_for_it() -> None:
-    known = found(900, norms=False)
+    known = found(9000, norms=False)
     assert {"batch_norm" in options for options in known.values()} == {False}
-    assert "everything, batch norm live" not in known  # it is "everything"
+    assert "everything, batch norm live" not in known
 
 
 def test_what_a_recipe_costs() -> None:
@@ -142,6 +141,15 @@ def test_the_race_knows_which_images_show_the_same(
     race = race_of(contest(tmp_path), SPEED, 1e9)
     assert race.groups["0"] == race.groups["1"] == "picture 0"
     assert race.groups["2"] == "picture 1"
+
+
+@pytest.mark.parametrize(("images", "ties"), [(1998, False), (2000, True)])
+def test_of_a_thousand_images_to_train_on_a_tie_is_for_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, ties: bool
+) -> None:
+    monkeypatch.setattr(module, "kept_trials", lambda *_: [])
+    many = replace(contest(tmp_path), prepared=prepared(images))
+    assert race_of(many, SPEED, 1e9).ties is ties
 
 
 def test_what_is_kept_is_not_trained_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from zoo.advice.race import Candidate, Race
 from zoo.domain.recipe import Recipe
 from zoo.finetune.trial import Trial
 
+RECIPE = Recipe(data="x")
 SPEED = Speed(0.01, (0.0, 0.5))
 
 
@@ -46,7 +47,13 @@ LAYERS = Layers(
 )
 
 
-def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LAYERS) -> AdvicePlan:
+def planned(
+    *,
+    whole: bool,
+    untrained: AsItIs | None = None,
+    layers: Layers = LAYERS,
+    recipe: Recipe = RECIPE,
+) -> AdvicePlan:
     """Of a race whose folds say that all depths are best, and in which no training was better."""
     right = {"one": 0.0, "head": 0.0, "all": 1.0}
     entry = SimpleNamespace(
@@ -58,13 +65,17 @@ def planned(*, whole: bool, untrained: AsItIs | None = None, layers: Layers = LA
         winner=lambda: None, whole=whole, probe=lambda: "all", entries=[entry], racing=[],
         probed={at: dict.fromkeys(map(str, range(20)), score) for at, score in right.items()},
         groups={}, epochs=9, stopped="", too_long=[],
-        best_probe=lambda scores: ("all", scores), ahead=lambda *_: True,
+        best_probe=lambda scores: ("all", scores), ahead=lambda *_: True, ties=False,
     )  # fmt: skip
-    return advised_by(race, layers, untrained)
+    return advised_by(race, layers, untrained, recipe=recipe)
 
 
 def advised_by(
-    race: Race, layers: Layers = LAYERS, untrained: AsItIs | None = None, images: int = 60
+    race: Race,
+    layers: Layers = LAYERS,
+    untrained: AsItIs | None = None,
+    images: int = 60,
+    recipe: Recipe = RECIPE,
 ) -> AdvicePlan:
     samples = [sample(at) for at in range(images)]
     dataset = SimpleNamespace(
@@ -77,9 +88,7 @@ def advised_by(
         known=SimpleNamespace(backbone=SimpleNamespace(plugin="timm")),
         hierarchy=SimpleNamespace(units=units, params=18),
     )  # fmt: skip
-    return plan_of(
-        prepared, layers, SPEED, Recipe(data="x"), race, 60.0, untrained, save="advised/x"
-    )
+    return plan_of(prepared, layers, SPEED, recipe, race, 60.0, untrained, save="advised/x")
 
 
 FOLDS = ("1/3", "2/3", "3/3")
@@ -98,7 +107,7 @@ def rights(draw: st.DrawFn) -> Rights:
     return {name: {fold: draw(each) for fold in FOLDS} for name in names}
 
 
-def raced(right: Rights, times: int, layers: Layers = LAYERS) -> AdvicePlan:
+def raced(right: Rights, times: int, layers: Layers = LAYERS, *, ties: bool = False) -> AdvicePlan:
     """What is advised where there are so many ``times`` the images, with the same gains."""
 
     def scores(name: str, fold: str) -> tuple[float, ...]:
@@ -118,7 +127,7 @@ def raced(right: Rights, times: int, layers: Layers = LAYERS) -> AdvicePlan:
         return {at: scores(at, fold) for at in ("one", "head", "all")}
 
     candidates = [Candidate(name=name, options={}, begin=0.0, epoch=1.0) for name in FROZEN]
-    race = Race(candidates, FOLDS, attempt, probes, epochs=9, groups={}, budget=1e9)
+    race = Race(candidates, FOLDS, attempt, probes, epochs=9, groups={}, budget=1e9, ties=ties)
     race.run()
     return advised_by(race, layers, images=60 * times)
 
@@ -228,22 +237,29 @@ def test_images_are_enough_only_where_that_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("high", "right", "said"),
-    [(0.009, 20, True), (0.009, 12, False), (0.067, 20, False)],
-    ids=["as good", "worse", "few images"],
+    ("right", "ties", "said"),
+    [(20, True, "as good"), (12, True, ""), (20, False, ""), (30, True, "0.333 better")],
+    ids=["as good", "worse", "few images", "better"],
 )
-def test_a_longer_training_is_proposed_where_a_short_one_is_as_good(
-    high: float, right: int, said: bool
+def test_where_images_are_many_training_is_advised_if_it_is_as_good(
+    right: int, ties: bool, said: str
 ) -> None:
-    """Of few images the probe was better than any training, however long."""
-    growth = Growth(sizes=(), exponent=0.5, more=100, brings=0.006, low=0.0, high=high)
+    """And a longer one is proposed: of few images the probe was better than any."""
     of = {"everything": right, "one": 20, "begun": 5}
-    each = {name: [at < of.get(name, 0) for at in range(20)] for name in
+    each = {name: [at < of.get(name, 0) for at in range(30)] for name in
             [*FROZEN, "begun", "one", "head", "all"]}  # fmt: skip
     rights = {name: dict.fromkeys(FOLDS, scores) for name, scores in each.items()}
-    plan = raced(rights, 1, replace(LAYERS, growth=growth))
-    assert plan.advised == "probe at one"
-    (longer,) = [each for each in plan.changes if each.startswith("a longer training")] or [""]
-    assert bool(longer) is said
-    assert not said or longer.endswith("and may be better after 36: --epochs 36")
-    assert not said or "everything is as good after 9 epochs" in longer
+    plan = raced(rights, 1, ties=ties)
+    assert plan.advised == ("everything" if said else "probe at one")
+    assert said in plan.why
+    longer = [each for each in plan.changes if each.startswith("a longer training: 36 epochs")]
+    assert len(longer) == bool(said)
+    assert all(each.endswith(": --epochs 36") for each in longer)
+
+
+@pytest.mark.parametrize(("group_by", "said"), [("", 1), ("patient", 0)])
+def test_series_are_asked_about_where_nothing_says_what_belongs_together(
+    group_by: str, said: int
+) -> None:
+    plan = planned(whole=True, recipe=Recipe(data="x", group_by=group_by))
+    assert sum(each.startswith("images in series") for each in plan.changes) == said

@@ -147,6 +147,17 @@ def test_what_is_no_better_than_a_probe_goes_no_further(
     assert race.stopped == ""
 
 
+@pytest.mark.parametrize(
+    ("best", "ties", "wins"),
+    [(0.8, True, True), (0.8, False, False), (0.79, True, True), (0.7, True, False)],
+)
+def test_a_tie_may_be_for_training(best: float, ties: bool, wins: bool) -> None:
+    """Also one that is behind by less than a hundred images tell."""
+    race = Scripted(one=[0.6, best]).race({"all": 0.8}, folds=1, ties=ties)
+    race.run()
+    assert (race.winner() is not None) == wins
+
+
 def test_a_network_that_begins_worse_may_overtake_another_until_both_are_done() -> None:
     """Recipes of one network begin with one probe, those of two do not."""
     curves = {"quick": [0.8], "late": [0.4, 0.4, 0.4, 0.4, 0.9], "never": [0.4]}

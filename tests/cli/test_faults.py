@@ -191,3 +191,19 @@ def test_text_from_a_remote_is_printed_harmlessly(run: Run, home: Path, files: P
         assert all(char.isprintable() or char == "\n" for char in done.out + done.err)
     assert "red" in texts[0].out
     assert texts[1].json["history"][0]["by"] == evil, "JSON keeps it, escaped"
+
+
+def test_a_torchvision_that_was_built_for_another_torch(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is imported, wherever that is; any other error of the kind is a bug, and is raised."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("zoo.facade.Zoo.show", refuse)
+    said = "operator torchvision::nms does not exist"
+    run("show", BASE).refused(f"torchvision does not fit torch: {said}", "pip install")
+    said = "operator of something else"
+    with pytest.raises(RuntimeError, match=said):
+        run("show", BASE)

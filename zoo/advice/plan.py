@@ -191,8 +191,9 @@ def plan_of(
         seconds=round(_seconds(prepared, speed, winner), 1),
         changes=(
             *_changes(layers, one, race, refused),
-            *_longer(one, race, scenario),
+            *_longer(one, race),
             *_smaller(layers, one, tried),
+            *_series(recipe),
         ),
         left_out=_left_out(race),
         budget=budget,
@@ -379,10 +380,16 @@ def _why(
     if winner and judges:
         scores = winner.held_out()
         at, probe = judges.best_probe(scores)
+        images = plural(len(probe), "image")
+        if not judges.ahead(scores, probe):
+            return (
+                f"as far as {images} tell it is as good as the best probe (at {at}), and of so "
+                "many images to train on training is the better one then"
+            )
         gained = fmean(scores[key] - probe[key] for key in probe)
         return (
-            f"it is {gained:.3f} better than the best probe (at {at}) on the same "
-            f"{plural(len(probe), 'image')}, which is more than one standard error"
+            f"it is {gained:.3f} better than the best probe (at {at}) on the same {images}, "
+            "which is more than one standard error"
         )
     if trained:
         where = "" if judges else f" out of fold on {plural(one.images, 'image')}"
@@ -440,7 +447,8 @@ def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) 
             entry.candidate.name for entry in race.racing
         ]
         if names:
-            yield f"a larger --budget: {', '.join(names)} would be tried further"
+            further = f"{', '.join(names)} would be tried further"
+            yield f"a larger --budget, or a smaller --image-size: {further}"
     if race.stopped == "interrupted":
         yield "the trials that were interrupted: asked again, they resume where they stopped"
     close = next(
@@ -459,23 +467,16 @@ def _changes(layers: Layers, one: TriedRecipe, race: Race | None, refused: str) 
         )
 
 
-def _longer(one: TriedRecipe, race: Race | None, scenario: Scenario) -> Iterator[str]:
-    """A training that was tried to its end, and is as good as the advised probe. Where images are
-    enough it may gain much from more epochs (``docs/benchmarks.md``, "On more images"), which is
-    too long to be tried.
+def _longer(one: TriedRecipe, race: Race | None) -> Iterator[str]:
+    """More epochs of the advised training, which are too many to be tried: where images are many
+    they may bring points (``docs/benchmarks.md``, "On more images").
     """
-    if race is None or one.kind != "probe" or scenario.few:
-        return
-    for entry in race.entries:
-        whole = entry.trials and all(trial.epochs == race.epochs for trial in entry.trials)
-        if whole and not _worse(race, entry):
-            options = {**entry.candidate.options, "epochs": LONGER * race.epochs}
-            yield (
-                f"a longer training: {entry.candidate.name} is as good after {race.epochs} epochs, "
-                f"as far as {len(entry.held_out())} images tell, and may be better after "
-                f"{LONGER * race.epochs}: {' '.join(in_words(options))}"
-            )
-            return
+    if race and race.ties and one.kind == "training":
+        options = {**one.options, "epochs": LONGER * race.epochs}
+        yield (
+            f"a longer training: {LONGER * race.epochs} epochs take {LONGER} times as long, and "
+            f"may be better: {' '.join(in_words(options))}"
+        )
 
 
 def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> Iterator[str]:
@@ -486,6 +487,16 @@ def _smaller(layers: Layers, one: TriedRecipe, tried: Sequence[TriedRecipe]) -> 
             f"a need for a smaller network: {cheap.name} ({cheap.score:.3f}, "
             f"{cheap.megabytes} MB in place of {one.megabytes}) is as good, as far as "
             f"{plural(layers.images, 'image')} tell"
+        )
+
+
+def _series(recipe: Recipe) -> Iterator[str]:
+    """What nobody but the user knows of the images."""
+    if not recipe.group_by:
+        yield (
+            "images in series: where several show one thing, person or place, and some are trained "
+            "on and others held out, all figures are too good; --group-by says what belongs "
+            "together"
         )
 
 

@@ -131,6 +131,7 @@ class Race:
         clock: Seconds that have passed.
         drop: Is called with trials that nobody will resume.
         executor: Where those of a round are attempted.
+        ties: Whether a training that is as good as the best probe, as far as can be seen, wins.
 
     Attributes:
         entries: How far each is, in the order in which they are tried: the quickest first.
@@ -156,11 +157,13 @@ class Race:
         clock: Callable[[], float] = time.monotonic,
         drop: Callable[[Trial], None] = lambda _: None,
         executor: Executor = HERE,
+        ties: bool = False,
     ) -> None:
         self._clock, self._end = clock, clock() + budget
         self._folds, self._attempt, self._probes = folds, attempt, probes
         self.epochs, self.groups, self._missing = epochs, groups, missing
         self._progress, self._drop, self._executor = progress, drop, executor
+        self.ties = ties
         ordered = sorted(candidates, key=lambda each: each.seconds(epochs))
         self.entries = [Entry(each) for each in ordered if self.needs(each) <= budget]
         self.too_long = [each for each in ordered if self.needs(each) > budget]
@@ -305,7 +308,9 @@ class Race:
             _, probe = self.best_probe(scores)
             if self.ahead(probe, scores):
                 self._out(entry, f"{BEHIND} the best probe")
-            elif not entry.candidate.network and fmean(scores.values()) <= fmean(probe.values()):
+            elif self.ties or entry.candidate.network:
+                continue
+            elif fmean(scores.values()) <= fmean(probe.values()):
                 self._out(entry, "no better than the best probe")
 
     def best_probe(self, images: Scores) -> tuple[str, Scores]:
@@ -326,7 +331,9 @@ class Race:
         return ahead(_tensor(one, common), _tensor(other, common), groups)
 
     def winner(self) -> Entry | None:
-        """The training that is best, if it beats the best probe by more than a standard error."""
+        """The training that is best, if it beats the best probe by more than a standard error; or,
+        where ``ties`` win, is not behind it by more than that.
+        """
         scores = {
             at: entry.held_out()
             for at, entry in enumerate(self.racing)
@@ -337,7 +344,8 @@ class Race:
         common = set.intersection(*(set(each) for each in scores.values()))
         best = max(scores, key=lambda at: fmean(scores[at][key] for key in common))
         _, probe = self.best_probe(scores[best])
-        return self.racing[best] if self.ahead(scores[best], probe) else None
+        tied = self.ties and not self.ahead(probe, scores[best])
+        return self.racing[best] if tied or self.ahead(scores[best], probe) else None
 
     def probe(self) -> str:
         """The probe to use, as far as these images tell; empty: none was fitted."""

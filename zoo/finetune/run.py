@@ -348,7 +348,7 @@ def _how_to_resume(workspace: Workspace, run: Run) -> str:
     """What is kept of a run that is interrupted, and the command that resumes it."""
     # It says that it is running where nothing has been noted since it was resumed.
     left = replace(run, status="interrupted").kept
-    kept = f"{left}; to resume" if left else "nothing is kept yet, begin anew"
+    kept = f"{left}; to resume" if left else "nothing is kept yet; to begin it anew"
     return (
         f"{kept}: zoo finetune --resume {run.id}\n"
         f"in Python: zoo.open({str(workspace.root)!r}).resume({run.id!r})"

@@ -40,7 +40,9 @@ from zoo.ranking.work import Work
 __all__ = ["finals", "outcomes"]
 
 TRIED = tuple(
-    replace(row, least=0) for row in ROWS if row.freeze == "none" and row.batch_norm == "frozen"
+    replace(row, least=0, linear=False)
+    for row in ROWS
+    if row.freeze == "none" and row.batch_norm == "frozen"
 )
 """Training of everything, at two rates: which one is right depends on the network."""
 
