@@ -77,7 +77,8 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
     the features of all its depths is tried on images that it was not fitted on. Then the finalists
     are trained for a short while, on parts of the images in turn, within the budget. Test images
     choose nothing. What was measured and tried is kept: asked again, only what is new is done.
-    Ctrl-C prints what is known by then. DATA is what zoo finetune takes.
+    Ctrl-C prints what is known by then. The exit status is 1 if no network could be measured. DATA
+    is what zoo finetune takes.
 
     \b
     Examples:

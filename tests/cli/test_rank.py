@@ -492,7 +492,9 @@ def test_whatever_a_network_raises_the_next_one_has_its_turn(
         raise errors.pop()
 
     monkeypatch.setattr({"prepare": work, "measure": module}[step], step, refuse)
-    found = three("rank", data, *RANK, "--json").done().json["networks"]
+    done = three("rank", data, *RANK, "--json")
+    assert (done.code, "'pulled:yes' was measured: 3 failed" in done.err) == (1, True)
+    found = done.json["networks"]
     reasons = ["no memory", "'blocks'", "odd size"]
     assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
 
