@@ -444,8 +444,8 @@ class Zoo:
     def best(
         self,
         text: str = "",
-        *,
         metric: str | None = None,
+        *,
         dataset: str | None = None,
         lowest: bool | None = None,
     ) -> Best:

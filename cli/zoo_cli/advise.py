@@ -138,7 +138,7 @@ def _print(advice: Advice, options: Mapping[str, object]) -> None:
         _print_plan(advice.plan, _mend(advice, options))
     _print_suspects(advice.facts)
     if advice.facts.doubted:
-        paragraph(_review(advice, options))
+        paragraph(_review(advice))
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
     if out := options["out"]:
@@ -255,18 +255,14 @@ def _mend(advice: Advice, options: Mapping[str, object]) -> tuple[str, str]:
     return text, " ".join(words)
 
 
-def _review(advice: Advice, options: Mapping[str, object]) -> str:
+def _review(advice: Advice) -> str:
     """How to mend labels that are wrong."""
     text = "Many doubted labels are right: look at them"
     if not advice.labels:
         return f"{text}. --out FOLDER shows them, and writes a table to correct them in"
-    others = {name: options[name] for name in ("image_size", "seed")}
-    others["root"] = str(advice.root)
-    leak = any(leak.copies for leak in advice.facts.leaks)
-    mended = _finetune(advice, str(advice.labels), others, *["--group-by group"] * leak)
     return (
         f"{text} ({SHEET}). They are the first rows of {advice.labels.name}: correct the labels "
-        f"that are wrong, or delete the rows. Then: {mended}"
+        f"that are wrong, or delete the rows. Then: {advice.labels_command}"
     )
 
 

@@ -105,9 +105,16 @@ def _print(done: Evaluation) -> None:
     more = (f"{_words(name)} {value}" for name, value in figures.items() if name != score)
     part = "" if done.split == "all" else f", {done.split} split"
     skipped = f" ({done.skipped} bad ones left out)" if done.skipped else ""
-    images = f"{plural(done.report.images, 'image')} of {done.data}{part}{skipped}"
     seen, rest = done.remarks[: bool(done.seen)], done.remarks[bool(done.seen) :]
     lines = [f"NOTE: {remark}" for remark in seen]
+    unknown = [f"{name} ({plural(images, 'image')})" for name, images in done.unknown.items()]
+    counted = plural(done.report.images, "image")
+    if unknown and done.report.task == "classification":
+        total = done.report.images + sum(done.unknown.values())
+        counted = f"{done.report.images} of {plural(total, 'image')}"
+        lines.append(f"on {counted}: not known to {done.name} and left out: {_listed(unknown)}")
+        unknown = []
+    images = f"{counted} of {done.data}{part}{skipped}"
     lines += [f"{_words(score)} {figures[score]} on {images}", "; ".join(more)]
     if done.left_out:
         others = " or ".join([done.name, *([done.against.name] if done.against else [])])
@@ -117,10 +124,8 @@ def _print(done: Evaluation) -> None:
         )
     if done.report.groups is not None:
         lines.append(of_groups(done.report.groups))
-    if done.unknown:
-        counts = [f"{name} ({plural(images, 'image')})" for name, images in done.unknown.items()]
-        left_out = " and left out" if done.report.task == "classification" else ""
-        lines.append(f"not known to {done.name}{left_out}: {_listed(counts)}")
+    if unknown:
+        lines.append(f"not known to {done.name}: {_listed(unknown)}")
     if done.absent:
         lines.append(f"without an image here: {_listed(done.absent)}")
     if other := done.against:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from click.core import ParameterSource
 from zoo.domain.duration import budget_for, time_of
 from zoo.domain.recipe import DEFAULTS, chosen, in_words
 from zoo.domain.words import plural
+from zoo.errors import InvalidOption
 from zoo_cli.command import PATH, POSITIVE, command, flag, open_zoo
 from zoo_cli.errors import STATUS
 from zoo_cli.output import brief, count, note, paragraph, print_json, table
@@ -75,7 +77,8 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
     the features of all its depths is tried on images that it was not fitted on. Then the finalists
     are trained for a short while, on parts of the images in turn, within the budget. Test images
     choose nothing. What was measured and tried is kept: asked again, only what is new is done.
-    Ctrl-C prints what is known by then. DATA is what zoo finetune takes.
+    Ctrl-C prints what is known by then. The exit status is 1 if no network could be measured. DATA
+    is what zoo finetune takes.
 
     \b
     Examples:
@@ -93,6 +96,16 @@ def rank(data: str, quiet: bool, as_json: bool, **options: Any) -> None:
         _print(ranking, options)
     if ranking.ended == "interrupted":
         sys.exit(STATUS["interrupted"])
+    if not ranking.winner and not ranking.ended:
+        raise _nothing(ranking, str(options["among"]))
+
+
+def _nothing(ranking: Ranking, among: str) -> InvalidOption:
+    """What to raise where nothing was measured, though there was time."""
+    states = Counter(each.state for each in ranking.networks).most_common()
+    what = ", ".join(f"{number:,} {state}" for state, number in states)
+    hint = "--pull brings what is not here" if "not here" in dict(states) else None
+    return InvalidOption(f"no network of --among '{among}' was measured: {what}", hint=hint)
 
 
 def _print(ranking: Ranking, options: Mapping[str, object]) -> None:
@@ -218,7 +231,9 @@ def _closing_lines(ranking: Ranking, options: Mapping[str, object]) -> Iterator[
         quickest = min(alike, key=lambda each: each.measured.ms if each.measured else 0.0)
         yield (
             f"= No difference can be seen between these {len(alike)}: "
-            f"{ORDERED[ranking.ordered_by]}. The fastest of them is {quickest.name}"
+            f"{ORDERED[ranking.ordered_by]}. Take {ranking.winner}, the first"
+            + (" and" if quickest.name == ranking.winner else f", or {quickest.name},")
+            + " the fastest of them"
         )
     elif measured > 1:
         others = "other finalists" if any(each.trained for each in ranking.networks) else "others"
@@ -250,7 +265,9 @@ def _to_measure(ranking: Ranking, left: int) -> str:
     took = [each.measured.seconds for each in ranking.networks if each.measured]
     if not took:
         return ""
-    return f": --budget {budget_for(left * sum(took) / len(took))} is enough for {left} more"
+    budget = budget_for(left * sum(took) / len(took))
+    rest = "the one that is left" if left == 1 else f"the {left:,} that are left"
+    return f": another --budget {budget} is enough for {rest}"
 
 
 def _cut_off(ranking: Ranking) -> Iterator[str]:
@@ -287,7 +304,10 @@ def _cut_off(ranking: Ranking) -> Iterator[str]:
             f"NOTE: {number} not begun, as more time was needed than was left; the quickest needs "
             f"about {time_of(seconds)} ({name}): --budget {budget_for(seconds)} is enough for it"
         )
-    yield "NOTE: what was done is kept: the same command with more time (--budget 1h) resumes there"
+    yield (
+        "NOTE: what was done is kept, and takes nothing of the next budget: the same command "
+        "(--budget 1h) resumes there"
+    )
 
 
 def _remarks(ranking: Ranking) -> Iterator[str]:
@@ -311,5 +331,3 @@ def _remarks(ranking: Ranking) -> Iterator[str]:
         yield "NOTE: interrupted; the same command resumes where it stopped"
     if "not here" in states:
         yield "NOTE: what is not here is measured with --pull, or after zoo pull NAME"
-    if not ranking.winner:
-        yield "NOTE: nothing was measured"

@@ -383,6 +383,38 @@ def test_wrong_labels_are_doubted(small: Run, data: Path) -> None:
 
 
 @pytest.mark.long
+def test_corrected_labels_keep_groups_and_what_is_advised(
+    small: Run, data: Path, tmp_path: Path
+) -> None:
+    """By one command, of images whose table calls its columns otherwise."""
+    for number in range(2):
+        shutil.move(data / "red" / f"{number}.png", data / "blue" / f"{number}-red.png")
+    table = tmp_path / "patients.csv"
+    rows = [f"{x},{x.parent.name},{at // 2}" for at, x in enumerate(sorted(data.glob("*/*")))]
+    table.write_text("\n".join(["where,kind,patient", *rows]))
+    how = ("--path-column", "where", "--label-column", "kind", "--group-by", "patient")
+    advice, said = both(small, table, *how)
+    path = tmp_path / "both" / "labels.csv"
+    written = list(csv.DictReader(path.read_text().splitlines()))
+    assert [*written[0]] == ["path", "label", "split", "group", "looks_like"]
+    by_patient = {Path(row["path"]): row["group"] for row in written}
+    for at in range(0, len(rows), 2):  # nothing else shows the same
+        one, other = (Path(row.partition(",")[0]) for row in rows[at : at + 2])
+        assert by_patient[one] == by_patient[other]
+    assert len({*by_patient.values()}) == len(rows) / 2
+    command = advice["labels_command"]
+    assert f"delete the rows. Then: {command}" in " ".join(said.out.split())
+    assert command == (
+        f"zoo finetune {NET} --data {path} --image-size 32 --strategy probe --at all "
+        f"--root {advice['root']} --group-by group --save NAME"
+    )
+    assert Counter(row["split"] for row in written) == advice["facts"]["images"]
+    small(*command.split()[1:-1], "team/clean").done()
+    (run,) = small("runs", "--json").json
+    assert run["recipe"]["group_by"] == "group"
+
+
+@pytest.mark.long
 def test_a_table_of_labels_that_a_spreadsheet_would_run_is_not_written(
     small: Run, data: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from fakes.prepared import BASE, Run
 from fakes.sampled import every
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.backbones.load import Card
+from zoo.domain.preprocessing import steps_of
 from zoo.errors import Unsupported
 from zoo.exchange import convert
 
@@ -98,6 +100,8 @@ def test_the_file_gives_what_the_checkpoint_does(
     assert described["classes"] == [*manifest.classes]
     assert described["classes"][0] == odd[0]
     assert described["preprocessing"]["mean"] == pytest.approx([*manifest.preprocessing.mean])
+    assert described["steps"] == steps_of(manifest.preprocessing, "timm")
+    assert json.loads(Path("made/config.json").read_text())["zoo"]["steps"] == described["steps"]
     small(*line[:-1]).refused("exists and is not an empty folder")
 
 
@@ -248,10 +252,14 @@ def test_the_page_runs_what_it_writes(
     assert code
     model = zoo.open().load(BASE)
     card = cast(Card, model.zoo)
-    (path, *_) = pictures(tmp_path / "images", 64)
-    images = card.preprocess(path)[None]
+    Image.fromarray(skimage.data.coffee()).save("photo.png")
+    images = card.preprocess(Path("photo.png"))[None]
+    (own,) = run("predict", BASE, "photo.png", "--json").done().json
     capsys.readouterr()
-    exec(code[1], {"images": images.numpy()})
-    with torch.no_grad():
-        best = int(model(images).argmax())
-    assert capsys.readouterr().out.strip() == card.classes[best]
+    names: dict[str, Any] = {"images": images.numpy()}
+    exec(code[1], names)
+    label, *share = capsys.readouterr().out.split()
+    assert label == own["classes"][0]
+    if form == "onnx":  # it prepares the image itself
+        assert float(share[0]) == pytest.approx(own["probabilities"][0], abs=1e-5)
+        assert np.abs(names["values"] - images[0].permute(1, 2, 0).numpy()).max() < 1e-5

@@ -110,6 +110,7 @@ def test_answers_say_which_checkpoint_and_how_likely(tmp_path: Path) -> None:
     opened = zoo.init(tmp_path)
     add_checkpoint(opened.workspace, "team/scored", tensors(2), metrics={"accuracy": 0.9})
     best = opened.best("team/scored")
+    assert opened.best("team/scored", "accuracy").value == best.value == 0.9
     assert "<SearchResult team/scored>" in repr(best)
     assert "team/scored" in best._repr_html_()
     classes, outputs = ("ant", "bee"), ("bee", "ant")

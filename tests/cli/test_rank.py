@@ -159,6 +159,7 @@ def test_networks_are_ranked_and_asked_again_nothing_is_computed(
     assert lines[0].split()[:5] == ["NETWORK", "ACCURACY", "OUT", "OF", "FOLD"]
     assert lines[1].startswith(f"*=  {ranking['winner']}")
     assert "No difference can be seen between these 2" in said.out
+    assert f" Take {ranking['winner']}, the first" in " ".join(said.out.split())
     assert "are these their labels?" not in said.out
     assert said.out.endswith(f"zoo advise {data} --base {ranking['winner']} --image-size 32\n")
     nothing = three("rank", data, *RANK, "--among", f"name:{BLIND}").done().out
@@ -491,7 +492,9 @@ def test_whatever_a_network_raises_the_next_one_has_its_turn(
         raise errors.pop()
 
     monkeypatch.setattr({"prepare": work, "measure": module}[step], step, refuse)
-    found = three("rank", data, *RANK, "--json").done().json["networks"]
+    done = three("rank", data, *RANK, "--json")
+    assert (done.code, "'pulled:yes' was measured: 3 failed" in done.err) == (1, True)
+    found = done.json["networks"]
     reasons = ["no memory", "'blocks'", "odd size"]
     assert [each["why"] for each in found] == [f"it cannot be measured: {why}" for why in reasons]
 
@@ -506,6 +509,9 @@ def test_what_a_remote_has_is_pulled_when_it_is_its_turn(
     asked = ("rank", data, *RANK, "--among", "team", "--json")
     found = by_name(small(*asked).done().json)
     assert (found[OTHER]["state"], found[BLIND]["state"]) == ("not here", "not here")
+    none = small("rank", data, *RANK, "--among", f"name:{BLIND}")
+    none.refused(f"--among 'name:{BLIND}' was measured: 1 not here", "--pull brings what")
+    assert "PRIOR is what was known before" in none.out
     assert small(*asked, "--pull", "--budget", 0).done().json["ended"] == "budget"
     monkeypatch.setattr(module, "MOST_PULLED", 1)
     judged(monkeypatch)
@@ -550,6 +556,27 @@ def test_ctrl_c_leaves_what_was_measured(
     assert "interrupted" not in said.out
     assert len(seen) == 4  # two were left
     assert seen[0] not in seen[1:]
+
+
+@pytest.mark.long
+def test_what_advise_has_read_is_measured_before_others(
+    three: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the least of a budget, which may be too little for others."""
+    asked = ("rank", data, *RANK, "--json")
+    last = three(*asked, "--budget", 0).done().json["networks"][-1]["name"]
+    three("advise", data, "--base", last, *RANK, "--budget", 0, "--quiet").done()
+    who = judged(monkeypatch)
+    monkeypatch.setattr(work.Work, "over", lambda _: bool(who))  # one is measured
+    found = by_name(three(*asked).done().json)
+    assert {name: each["state"] for name, each in found.items()} == {
+        name: "measured" if name == last else "not reached" for name in (NET, OTHER, BLIND)
+    }
+    # Of other images it has read nothing.
+    shutil.rmtree("cache/ranking")
+    who.clear()
+    three("rank", data, "--image-size", 64, "--json").done()
+    assert who != [last]
 
 
 def test_ctrl_c_before_images_are_read_shows_what_is_known_of_networks(

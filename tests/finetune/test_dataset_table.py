@@ -169,6 +169,22 @@ def test_label_columns_of_something_else(shapes: Path) -> None:
     ]
 
 
+def test_a_class_column_of_no_known_name_is_named(shapes: Path) -> None:
+    """It is taken for labels of 0 and 1, and some classes are called so."""
+    for number, klass in enumerate(("0", "circle")):  # of label 'klass' one image, or none
+        rows: Rows = [(path, int(at == 0), 1) for at, path in enumerate(paths(shapes))]
+        rows[3] = (rows[3][0], klass, 1)
+        with pytest.raises(InvalidData) as caught:
+            open_dataset(written(shapes, "file,klass,seen", rows, f"{number}.csv"))
+        assert caught.value.advice.startswith(
+            "the columns klass, seen were taken for labels of 0 and 1, as no column is called "
+        )
+        assert "--label-column NAME says which" in caught.value.advice
+    with pytest.raises(InvalidData) as caught:
+        open_dataset(written(shapes, "file,label", [(path, "same") for path in paths(shapes)]))
+    assert "taken for" not in caught.value.advice
+
+
 def test_an_unknown_split(shapes: Path) -> None:
     rows: Rows = [(p, p.split("/")[0], "train") for p in paths(shapes)]
     rows[3] = (*rows[3][:2], "holdout")

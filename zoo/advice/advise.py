@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from zoo.advice.as_is import AS_IT_IS, AsItIs, as_it_is
@@ -12,13 +12,14 @@ from zoo.advice.candidates import Contest, clear_weights, race_of
 from zoo.advice.cost import Speed, speed_of
 from zoo.advice.facts import Duplicate, Facts, compare, facts_of, groups_of
 from zoo.advice.layers import Layers, layers_of
-from zoo.advice.plan import AdvicePlan, default_name, mended, plan_of, probe_row
+from zoo.advice.plan import AdvicePlan, command_of, default_name, mended, plan_of, probe_row
 from zoo.advice.reading import Reading, read
 from zoo.advice.writing import clear, save_answer, save_text
 from zoo.domain.csv_text import as_csv, write_rows
 from zoo.domain.digest import Digest
+from zoo.domain.plain import Json
 from zoo.domain.progress import Progress
-from zoo.domain.recipe import Recipe, data_name
+from zoo.domain.recipe import Recipe, chosen, data_name
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.task import Task
@@ -45,6 +46,8 @@ __all__ = ["Advice", "advise"]
 
 SUSPECTS, SHEET, GROUPS, LABELS = "suspects.csv", "suspects.png", "groups.csv", "labels.csv"
 PICTURE, PAGE = "advice.png", "advice.html"
+COLUMNS = frozenset({"path_column", "label_column", "group_by"})
+"""Options that name columns of a table."""
 NAMES = 100
 """Results of advice for one data set that have names of their own."""
 SHOWN = 24
@@ -72,6 +75,8 @@ class Advice(Result):
             None where none was written.
         labels: A table of all images for `finetune`, to correct labels in, or to delete rows: those
             that are doubted come first, each with what it looks like. None where none was written.
+        labels_command: What fine-tunes on that table as advised, once it is corrected, and saves
+            as ``NAME``. Empty where there is none.
         root: The folder that the paths in that table begin at, the ``root`` of `finetune`.
     """
 
@@ -88,6 +93,7 @@ class Advice(Result):
     remarks: tuple[str, ...]
     groups: Path | None
     labels: Path | None
+    labels_command: str
     root: Path | None
 
 
@@ -141,7 +147,8 @@ def advise(
     }
     written = {name: out / name for name, rows in tables.items() if out and rows}
     remarks = (*prepared.dataset.remarks, *_of_base(prepared, known))
-    advice = _advice(prepared, recipe.data, facts, layers, plan, written, remarks)
+    grouped = "group" in next(iter(tables[LABELS]), ())
+    advice = _advice(prepared, recipe, facts, layers, plan, written, remarks, grouped=grouped)
     if out:
         _write(out, advice, tables, prepared.dataset)
     return advice
@@ -184,21 +191,30 @@ def _layers(
 
 def _advice(
     prepared: PreparedRun,
-    data: str,
+    recipe: Recipe,
     facts: Facts,
     layers: Layers | None,
     plan: AdvicePlan | None,
     written: Mapping[str, Path],
     remarks: tuple[str, ...],
+    *,
+    grouped: bool,
 ) -> Advice:
+    """The answer; ``grouped``: the table of labels says what belongs together."""
     dataset, groups = prepared.dataset, written.get(GROUPS)
     root = dataset.images.root if written and isinstance(dataset.images, FileImages) else None
     if plan and groups and any(leak.copies for leak in facts.leaks):
-        plan = mended(plan, prepared.base, str(groups), str(root))
+        own = replace(plan, recipe=_without_columns(plan.recipe))
+        plan = mended(own, prepared.base, str(groups), str(root))
+    labels, command = written.get(LABELS), ""
+    if labels:
+        asked = _asked(prepared, recipe, plan) | {"data": str(labels), "root": str(root)}
+        asked |= {"group_by": "group"} if grouped else {}
+        command = command_of(prepared.base, asked, "NAME")
     return Advice(
         base=prepared.base,
         manifest=prepared.parent,
-        data=data,
+        data=recipe.data,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
         task=dataset.task,
@@ -208,9 +224,23 @@ def _advice(
         plan=plan,
         remarks=remarks,
         groups=groups,
-        labels=written.get(LABELS),
+        labels=labels,
+        labels_command=command,
         root=root,
     )
+
+
+def _asked(prepared: PreparedRun, recipe: Recipe, plan: AdvicePlan | None) -> Json:
+    """The options that are advised, else those that were given, for a table that is written."""
+    asked = dict(plan.recipe if plan else chosen(recipe.to_json()))
+    if not prepared.dataset.skipped:
+        asked.pop("skip_bad", None)
+    return _without_columns(asked)
+
+
+def _without_columns(recipe: Mapping[str, object]) -> Json:
+    """A recipe without what says which columns its data has: for a table that has others."""
+    return {name: value for name, value in recipe.items() if name not in COLUMNS}
 
 
 def _plan(
@@ -294,10 +324,8 @@ def _groups(
     return [
         ("path", "label", "group"),
         *(
-            (sample.key, label, group or f"alone {at}")
-            for at, (sample, label, group) in enumerate(
-                zip(reading.samples, labels, groups, strict=True)
-            )
+            (sample.key, label, group)
+            for sample, label, group in zip(reading.samples, labels, _filled(groups), strict=True)
         ),
     ]
 
@@ -306,30 +334,27 @@ def _labels(
     dataset: Dataset, reading: Reading, facts: Facts, groups: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """The table to correct labels in, those that are doubted first; no row where none is. It has
-    the splits, or where these leak the groups.
+    the splits, unless these leak, and where anything belongs together the groups.
 
     People open it in spreadsheets: none is written where one would take a name for a formula.
     """
     if not facts.doubted or not isinstance(dataset.images, FileImages):
         return []
-    leak = any(each.copies for each in facts.leaks)
-    together = [group or f"alone {at}" for at, group in enumerate(groups)]
-    known = {
-        sample.key: (sample.key, dataset.classes[target], where)
-        for sample, target, where in zip(
-            reading.samples,
-            reading.targets.tolist(),
-            together if leak else reading.part,
-            strict=True,
-        )
-    }
+    labels = [dataset.classes[target] for target in reading.targets.tolist()]
+    columns = {"path": [sample.key for sample in reading.samples], "label": labels}
+    if not any(each.copies for each in facts.leaks):
+        columns["split"] = [*reading.part]
+    if any(groups):
+        columns["group"] = _filled(groups)
+    known = {row[0]: row for row in zip(*columns.values(), strict=True)}
     doubted = [(*known.pop(one.image), one.predicted) for one in facts.doubted]
-    rows: list[tuple[str, ...]] = [
-        ("path", "label", "group" if leak else "split", "looks_like"),
-        *doubted,
-        *((*row, "") for row in known.values()),
-    ]
+    rows = [(*columns, "looks_like"), *doubted, *((*row, "") for row in known.values())]
     return rows if as_csv(rows) == _exactly(rows) else []
+
+
+def _filled(groups: Sequence[str]) -> list[str]:
+    """The groups with one for each image that is alone: a table must say one of each."""
+    return [group or f"alone {at}" for at, group in enumerate(groups)]
 
 
 def _write(

@@ -91,8 +91,8 @@ ROWS = (
     Row("adapters in everything", "none", "", linear=True, adapters=True),
 )
 """What is tried. What a network cannot do, or is the same as a row above, is left out. Of
-convolutions everything at the default rate, and adapters, were never ahead where they were measured,
-nor live batch norms with up to 2,000 images (ADR 69), and each would cost a trial."""
+convolutions neither everything at the default rate nor adapters were ahead where that was measured,
+nor live batch norms with up to 2,000 images, and each would cost a trial (ADR 69)."""
 
 
 def candidates_of(

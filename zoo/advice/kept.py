@@ -22,11 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from zoo.errors import DiskFull, Unsupported
+from zoo.domain.limits import JSON_FILE_BYTES
+from zoo.errors import DiskFull, Unsupported, ZooError
 from zoo.finetune.features.cache import make_way, room
 from zoo.store.atomic import write_whole
+from zoo.store.regular import read_regular
 
-__all__ = ["KeptRows"]
+__all__ = ["KeptRows", "networks_kept"]
 
 DESCRIPTION = "description.json"
 IMAGES = "images"
@@ -109,6 +111,28 @@ class KeptRows:
         write_whole(self.home / f"{digest}.safetensors", [data])
         if not (self.home / DESCRIPTION).exists():
             write_whole(self.home / DESCRIPTION, [json.dumps(self.what).encode()])
+
+
+def networks_kept(folder: Path, images: Set[str], size: int | None, batch_size: int) -> set[str]:
+    """The networks of which rows of all these ``images`` are kept, in batches of that size; None is
+    any ``size`` of images. It reads no row: whether files are whole is seen when they are.
+    """
+    found = set[str]()
+    for home in folder.glob("*/"):
+        with suppress(OSError, ZooError, ValueError, KeyError, TypeError):  # it is none of these
+            what = json.loads(read_regular(home / DESCRIPTION, JSON_FILE_BYTES))
+            fits = size in (None, what["preprocessing"]["input_size"][-1])
+            if fits and what["batch"] == batch_size and images <= _images_in(home):
+                found.add(str(what["network"]))
+    return found
+
+
+def _images_in(home: Path) -> set[str]:
+    images = set[str]()
+    for file in home.glob("*.safetensors"):
+        with suppress(SafetensorError), safe_open(file, "pt") as opened:
+            images.update(json.loads(opened.metadata()[IMAGES]))
+    return images
 
 
 def _read(file: Path) -> _Rows | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 from zoo.domain.limits import CHANNELS, CROP_LEAST, CROP_MOST, IMAGE_SIDE, STATISTIC
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.plain import Json
 from zoo.errors import Unsupported
 
-__all__ = ["FILTERS", "ROUNDING_DOWN", "check_preprocessing"]
+__all__ = ["FILTERS", "ROUNDING_DOWN", "check_preprocessing", "steps_of"]
 
 FILTERS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
 """Pillow's filters for resizing, by the names that timm has for them."""
@@ -42,6 +46,39 @@ def check_preprocessing(how: Preprocessing) -> None:
             raise Unsupported(
                 f"the preprocessing's {name} is {_short(value)}, and can be: {allowed}"
             )
+
+
+def steps_of(how: Preprocessing, plugin: str) -> list[Json]:
+    """What is done to an upright image, in order and in pixels, as the library of the backbone
+    ``plugin`` does it; plain data for JSON. What each step means: docs/surgery.md, "ONNX".
+    """
+    channels, height, width = how.input_size
+    border = how.crop_mode == "border"
+    down = plugin in ROUNDING_DOWN and not border
+    return [
+        {"step": "mode", "mode": "L" if channels == 1 else "RGB"},
+        {"step": "resize", **dict(_resized(how)), "filter": how.interpolation},
+        {
+            "step": "center_crop",
+            "height": height,
+            "width": width,
+            "margin": "down" if down else "nearest",
+            "fill": [round(255 * each) if border else 0 for each in how.mean],
+        },
+        {"step": "divide", "by": 255},
+        {"step": "normalize", "mean": [*how.mean], "std": [*how.std]},
+    ]
+
+
+def _resized(how: Preprocessing) -> Iterator[tuple[str, int]]:
+    """What an image is resized to: timm rounds the sides down."""
+    high, wide = (math.floor(side / how.crop_pct) for side in how.input_size[1:])
+    if how.crop_mode == "center" and high == wide:
+        yield "shorter_side", high
+        return
+    fit = {"center": "least_", "border": "most_", "squash": ""}[how.crop_mode]
+    yield f"{fit}height", high
+    yield f"{fit}width", wide
 
 
 def _short(value: object) -> str:

@@ -29,9 +29,12 @@ from zoo.backbones.load import Card, load
 from zoo.backbones.preprocess import Picture
 from zoo.domain.adapter import adapter_of, without_adapter
 from zoo.domain.calibration import CALIBRATION_FILE
-from zoo.domain.description import description
+from zoo.domain.description import KEY, description
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
+from zoo.domain.network import CONFIG
+from zoo.domain.plain import Json
+from zoo.domain.preprocessing import steps_of
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
 from zoo.errors import MissingPackage, Unsupported
@@ -110,9 +113,10 @@ def convert(
     `export` does.
 
     The file takes float32 images (N, C, H, W) as `zoo.backbones.load.Card.preprocess` makes them,
-    and gives (N, outputs). Preprocessing and class names are in it, too: the key ``zoo`` of an ONNX
-    file's metadata and of OpenVINO's runtime information, ``zoo.json`` among a ``pt2`` file's extra
-    files. What was written is run and compared with the checkpoint before it has its name.
+    and gives (N, outputs). Preprocessing, its steps (`steps_of`) and class names are in it, too:
+    the key ``zoo`` of an ONNX file's metadata and of OpenVINO's runtime information, ``zoo.json``
+    among a ``pt2`` file's extra files. What was written is run and compared with the checkpoint
+    before it has its name.
 
     Args:
         workspace: Where the checkpoint is.
@@ -146,7 +150,7 @@ def convert(
             WRITE[format](module if whole_run else _AsOne(module), tried[0], path, manifest)
             run = READ[format](path)
         checked = _compare(module, run, tried, noise=not images)
-        for name, text in configuration(manifest).items():
+        for name, text in _texts(manifest).items():
             (whole / name).write_text(text, encoding="utf-8")
         if calibration:
             write_whole(whole / CALIBRATION_FILE, [calibration.to_bytes()])
@@ -248,7 +252,20 @@ def _write_pt2(module: nn.Module, image: Tensor, path: Path, manifest: Manifest)
 
 
 def _described(manifest: Manifest) -> str:
-    return json.dumps(description(manifest), ensure_ascii=False)
+    return json.dumps({**description(manifest), **_steps(manifest)}, ensure_ascii=False)
+
+
+def _steps(manifest: Manifest) -> Json:
+    """What is done to an image: no library that does it reads the file."""
+    return {"steps": steps_of(manifest.preprocessing, manifest.backbone.plugin)}
+
+
+def _texts(manifest: Manifest) -> dict[str, str]:
+    """The texts beside the file, by name; ``config.json`` says the steps, too."""
+    texts = configuration(manifest)
+    config = json.loads(texts[CONFIG])
+    config[KEY] |= _steps(manifest)
+    return {**texts, CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
 
 
 def _write_openvino(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:

@@ -79,6 +79,8 @@ __all__ = [
 ]
 
 ALL = "all"
+MANY = 0.1
+"""The share of images above which it is a warning that they are left out."""
 MATRIX = 40
 """So many classes at most has a matrix that is kept with the figures."""
 
@@ -199,6 +201,18 @@ class MatchedImages(NamedTuple):
     outputs: dict[int, str]  # which of its outputs count, and what each is called
     unknown: dict[str, int]
     absent: tuple[str, ...]
+    left_out: int = 0  # images of classes that are unknown
+
+    @property
+    def warning(self) -> str:
+        """What to say where many images are left out; empty where few are."""
+        total = len(self.samples) + self.left_out
+        if self.left_out <= MANY * total:
+            return ""
+        return (
+            f"{self.left_out:,} of {total:,} images are left out, as it does not know their "
+            "classes: figures say nothing of these"
+        )
 
 
 class Answers(NamedTuple):
@@ -306,10 +320,13 @@ class EvaluationSetting(NamedTuple):
     def answers(self, model: Model, known: CheckpointClasses) -> Answers:
         """Measure a checkpoint, and keep its figures if they are to be."""
         matched = matched_of(model, self.dataset)
-        images, part = len(matched.samples), "" if self.split == ALL else f", {self.split} split"
+        part = "" if self.split == ALL else f", {self.split} split"
         self.progress.say(
-            f"{model.name} on {images:,} images of {self.dataset.spec}{part}, on {self.device}"
+            f"{model.name} on {len(matched.samples):,} images of {self.dataset.spec}{part}, on "
+            f"{self.device}"
         )
+        if matched.warning:
+            self.progress.say(f"WARNING: {model.name}: {matched.warning}")
         module = load(self.workspace.store, model.digest, device=self.device)
         measured = self.outputs(model, matched, module)
         report = report_of(model, measured)
@@ -562,6 +579,7 @@ def _match_classes(model: Model, dataset: Dataset, index: Mapping[str, int]) -> 
         dict(enumerate(model.classes)),
         dict(Counter(name for _, name in named if name not in index)),
         tuple(name for at, name in enumerate(model.classes) if at not in shown),
+        len(named) - len(samples),
     )
 
 

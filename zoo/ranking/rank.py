@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
+from zoo.advice.kept import networks_kept
 from zoo.advice.layers import SCORES
 from zoo.advice.writing import clear, save_answer
 from zoo.domain.digest import Digest
@@ -161,10 +162,14 @@ def _by_prior(
 
 
 def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
-    """Each network as far as it was come to; what is kept from before costs nothing."""
+    """Each network as far as it was come to; what is kept from before costs nothing. Those come
+    first that have read the images before, as they need least of the budget.
+    """
     turns = _by_prior(work.asked.networks, before)
     rows = [_unmeasured(network, prior, "not here") for network, prior in turns]
-    waiting = iter(enumerate(network for network, _ in turns))
+    quick = _quick(work)
+    places = sorted(range(len(rows)), key=lambda at: str(rows[at].manifest) not in quick)
+    waiting = iter([(at, turns[at][0]) for at in places])
     while True:
         try:
             for (at, row, path), result in work.executor.run(_to_measure(work, rows, waiting)):
@@ -177,6 +182,14 @@ def _measured(work: Work, before: Sequence[Prior]) -> list[Ranked]:
             work.ended = "interrupted"
         else:
             return rows
+
+
+def _quick(work: Work) -> set[str]:
+    """The networks whose features of all these images are kept."""
+    dataset = work.judges.dataset
+    images = {dataset.digests[sample.key] for sample in dataset.train}
+    folder = work.root / CACHE / ACTIVATIONS
+    return networks_kept(folder, images, work.recipe.image_size, work.asked.batch_size)
 
 
 def _to_measure(

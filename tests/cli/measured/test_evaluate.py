@@ -341,11 +341,27 @@ def test_the_page_shows_what_it_prints(run: Run, home: Path, other: Path) -> Non
 
 def test_it_says_how_far_it_is(run: Run, home: Path, other: Path) -> None:
     said = run("evaluate", A, other, "--against", B, "--json").done()
+    out = "8 of 24 images are left out, as it does not know their classes: figures say nothing of"
     assert said.err.splitlines() == [
-        f"{name} on 16 images of {other}, on cpu" for name in (A, B)
-    ]  # fmt: skip
+        line
+        for name in (A, B)
+        for line in (f"{name} on 16 images of {other}, on cpu", f"WARNING: {name}: {out} these")
+    ]
     assert said.json["images"] == 16
     assert run("evaluate", A, other, "--quiet").done().err == ""
+
+
+def test_of_how_many_images_a_figure_is_comes_before_it(run: Run, home: Path, other: Path) -> None:
+    said = run("evaluate", A, other).done().out
+    lines = [line.strip() for line in said.splitlines()[1:3]]
+    assert lines[0] == f"on 16 of 24 images: not known to {A} and left out: odd_one (8 images)"
+    assert lines[1].startswith("accuracy ")
+    assert lines[1].endswith(f" on 16 of 24 images of {other}")
+    for path in sorted((other / "odd_one").iterdir())[1:]:
+        path.unlink()
+    few = run("evaluate", A, other).done()
+    assert "on 16 of 17 images: not known to" in few.out
+    assert "WARNING" not in few.err
 
 
 def mask(text: str) -> list[str]:

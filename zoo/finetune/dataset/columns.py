@@ -41,6 +41,7 @@ class Columns(NamedTuple):
     task: Task
     labels: tuple[str, ...]
     joined: bool = False  # one column holds all labels
+    guessed: bool = False  # nothing says what they hold: none has a name that is known
 
     @property
     def used(self) -> list[str]:
@@ -156,7 +157,8 @@ def _columns(
         options["classification"] = (column,)
     if task == "regression" and not options["regression"]:
         options["regression"] = options["classification"]
-    if not any(options.values()):
+    guessed = not any(options.values())
+    if guessed:
         known = (where, split, group)
         kind: Task = "classification" if task == "classification" else "multi-label"
         options[kind] = tuple(name for name in names if name not in known)
@@ -165,7 +167,7 @@ def _columns(
         chosen = options[usable[0]]
         one = chosen == ("labels",) or (len(chosen) == 1 and bool(opening.label_column))
         joined = usable[0] == "multi-label" and one
-        return Columns(where, split, group, usable[0], chosen, joined)
+        return Columns(where, split, group, usable[0], chosen, joined, guessed)
     if usable:
         raise InvalidData(path, [f"it has columns for {' and for '.join(usable)}: name the task"])
     needs = "'label', 'labels' or 'target', or columns of 0 and 1"

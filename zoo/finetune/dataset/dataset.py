@@ -84,6 +84,7 @@ class Listing:
     cache_key: str  # names the cache of what was checked of this dataset's images
     problems: tuple[str, ...] = ()  # of the dataset as a whole
     remarks: tuple[str, ...] = ()
+    taken: str = ""  # what columns were taken for, to be said if that comes to nothing
 
     def samples(self, rows: Iterable[Row]) -> list[Sample]:
         """Rows, all of which have labels, with these as targets."""

@@ -283,6 +283,7 @@ def _usable(
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
     if problems:
+        hint = "\n".join(filter(None, (listing.taken, hint)))
         raise InvalidData(spec, problems, hint=hint or None)
     return rows
 

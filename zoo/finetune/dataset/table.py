@@ -53,6 +53,8 @@ from zoo.finetune.dataset.spec import AS_IT_IS, DatasetOptions, tables_in
 
 __all__ = ["list_table", "listed_images"]
 
+NAMED = 5
+"""Most columns that are named."""
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
 
@@ -105,6 +107,7 @@ def list_table(
         images=images,
         cache_key="\n".join(str(each.resolve()) for each in (path, *([root] * bool(opening.root)))),
         problems=() if task else _doubts(columns, listed),
+        taken=_taken(columns) if columns.guessed else "",
     )
 
 
@@ -273,6 +276,16 @@ def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
     return (
         f"{alone} of {len(counts)} labels are numbers that one image has: to learn numbers, name "
         "the task (--task regression), or call the column 'target'",
+    )
+
+
+def _taken(columns: Columns) -> str:
+    """What columns were taken for of which no name says it, where they turn out to be no such."""
+    few = ", ".join(columns.labels[:NAMED]) + (", …" if len(columns.labels) > NAMED else "")
+    were = "column {} was" if len(columns.labels) == 1 else "columns {} were"
+    return (
+        f"the {were.format(few)} taken for labels of 0 and 1, as no column is called 'label', "
+        "'labels' or 'target': --label-column NAME says which one has the class"
     )
 
 
