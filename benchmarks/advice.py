@@ -203,7 +203,11 @@ def main() -> None:
             draw(asked.sets / each["set"], data, each["images"], int(each["seed"]))
             results.add(ask(root / "zoo", data, asked.size, each, asked.budget))
     truth = [row for path in asked.truth for row in Results(path, PARTS).rows]
-    table(Truth(truth, results.rows))
+    both = Truth(truth, results.rows)
+    if both.advised:
+        table(both)
+    else:
+        print("nothing to compare: --truth has no draw with all strategies")
 
 
 if __name__ == "__main__":
