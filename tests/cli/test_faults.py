@@ -123,7 +123,7 @@ def test_an_interrupt(
         patch.setattr("zoo.finetune.loop.train.learn", interrupt)
         done = small(*tune, "--strategy", "partial")
     kept = done.err.splitlines()[-2].strip()
-    assert kept.startswith("nothing is kept yet, begin anew: zoo finetune --resume ")
+    assert kept.startswith("nothing is kept yet; to begin it anew: zoo finetune --resume ")
     assert small(*kept.split()[7:]).code == 0
 
 

@@ -56,7 +56,7 @@ def test_what_helps_is_said_and_what_is_kept_goes_on(
     assert f"\n4 images fit (measured); a new run takes less with {more}" in error.advice
     go_on = f"kept up to step 2, in epoch 1 of 1; to resume: zoo finetune --resume {run.id}"
     assert (go_on in error.advice) is kept
-    assert ("nothing is kept yet, begin anew" in error.advice) is not kept
+    assert ("nothing is kept yet; to begin it anew" in error.advice) is not kept
     assert run.status == "failed"
     done = resume(workspace, run.id, device="cpu")
     assert workspace.names.resolve("team/a")[1] == done.manifest
