@@ -187,7 +187,7 @@ def test_a_class_column_of_no_known_name_is_named(shapes: Path) -> None:
 
 def test_of_labels_that_are_such_only_the_image_is_to_blame(shapes: Path) -> None:
     rows: Rows = [(path, at % 2, at // 2 % 2) for at, path in enumerate(paths(shapes))]
-    (shapes / rows[3][0]).write_bytes(b"no image")
+    (shapes / paths(shapes)[3]).write_bytes(b"no image")
     with pytest.raises(InvalidData) as caught:
         open_dataset(written(shapes, "path,cat,dog", rows))
     assert caught.value.advice == "--skip-bad leaves out the image that cannot be used"

@@ -101,7 +101,7 @@ def is_rule(group_by: str) -> bool:
 
 def _delimited(path: Path) -> tuple[list[str], int, Callable[[Collection[str]], list[Cells]]]:
     try:
-        # Spreadsheets begin a file with a byte order mark; a cell may hold ends of lines as they are.
+        # Spreadsheets begin a file with a byte order mark; a cell may hold any end of a line.
         text = path.read_bytes().decode("utf-8-sig")
         lines = list(
             csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_between(text))
