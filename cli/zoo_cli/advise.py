@@ -223,7 +223,7 @@ def _print_layers(layers: Layers) -> None:
     if layers.without:
         few = ", ".join(layers.without[:SHOWN]) + (", …" if len(layers.without) > SHOWN else "")
         paragraph(f"Without {few}: fewer than two of the images that were used are theirs")
-    if gain.low > 0:
+    if gain.unlike:
         paragraph(
             f"{depths.best_single} is {gain.score:.3f} ({gain.low:.3f} to {gain.high:.3f}) better "
             "than the last features: so it is where images are unlike those that the network was "

@@ -138,18 +138,21 @@ def test_the_race_knows_which_images_show_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "kept_trials", lambda *_: [])
-    race = race_of(contest(tmp_path), SPEED, 1e9)
+    race = race_of(contest(tmp_path), SPEED, 1e9, unlike=True)
     assert race.groups["0"] == race.groups["1"] == "picture 0"
     assert race.groups["2"] == "picture 1"
 
 
-@pytest.mark.parametrize(("images", "ties"), [(1998, False), (2000, True)])
-def test_of_a_thousand_images_to_train_on_a_tie_is_for_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, ties: bool
+@pytest.mark.parametrize(
+    ("images", "unlike", "ties"),
+    [(1998, True, False), (2000, True, True), (2000, False, False)],
+)
+def test_of_a_thousand_images_that_are_unlike_a_tie_is_for_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, unlike: bool, ties: bool
 ) -> None:
     monkeypatch.setattr(module, "kept_trials", lambda *_: [])
     many = replace(contest(tmp_path), prepared=prepared(images))
-    assert race_of(many, SPEED, 1e9).ties is ties
+    assert race_of(many, SPEED, 1e9, unlike=unlike).ties is ties
 
 
 def test_what_is_kept_is_not_trained_again(tmp_path: Path) -> None:

@@ -254,7 +254,8 @@ def _plan(
     prepared, race = contest.prepared, None
     speed = speed_of(prepared)
     if budget:
-        race = race_of(contest, speed, budget, executor)
+        unlike = layers.depths.gain.unlike
+        race = race_of(contest, speed, budget, executor, unlike=unlike)
         race.run()
     save = _free_name(contest.workspace, default_name(contest.recipe.data))
     plan = plan_of(prepared, layers, speed, contest.recipe, race, budget, untrained, save=save)

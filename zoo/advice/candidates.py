@@ -47,7 +47,8 @@ __all__ = [
 OWN_SPLIT = 250
 """Validation images from which on they choose alone; with fewer, folds do."""
 ENOUGH = 1000
-"""Images to train on from which on training is advised where it is as good as the best probe."""
+"""Images to train on from which on, where they are unlike those of the pretraining, training is
+advised if it is as good as the best probe (ADR 69)."""
 FOLDS = 3
 EPOCHS = 9
 WHERE = {"data": "", "root": "", "held_out": ""}
@@ -326,8 +327,12 @@ def announce(candidates: Sequence[Candidate], dataset: Dataset, budget: float) -
     )
 
 
-def race_of(contest: Contest, speed: Speed, budget: float, executor: Executor = HERE) -> Race:
-    """The race of all candidates, within so many seconds."""
+def race_of(
+    contest: Contest, speed: Speed, budget: float, executor: Executor = HERE, *, unlike: bool
+) -> Race:
+    """The race of all candidates, within so many seconds; ``unlike``: the images are unlike those
+    that the network was trained on (`zoo.advice.depths.Gain`).
+    """
     prepared, samples = contest.prepared, contest.reading.samples
     progress = prepared.progress
     folds, held_out = judged_on(prepared.dataset)
@@ -345,7 +350,7 @@ def race_of(contest: Contest, speed: Speed, budget: float, executor: Executor = 
         progress=progress,
         drop=drop,
         executor=executor,
-        ties=len(prepared.dataset.train) >= ENOUGH,
+        ties=unlike and len(prepared.dataset.train) >= ENOUGH,
     )
 
 

@@ -75,6 +75,13 @@ class Gain(Result):
     low: float
     high: float
 
+    @property
+    def unlike(self) -> bool:
+        """Whether it is more than chance explains: the images are unlike those that the network
+        was trained on.
+        """
+        return self.low > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Depths(Result):

@@ -240,7 +240,7 @@ def _refused(alone: Sequence[str]) -> str:
 def _scenario(layers: Layers) -> Scenario:
     growth, gain = layers.growth, layers.depths.gain
     brings = growth.brings if growth else None
-    few, unlike = growth is None or growth.high >= MUCH, gain.low > 0
+    few, unlike = growth is None or growth.high >= MUCH, gain.unlike
     much, count = "", "few" if few else "enough"
     if growth:
         much = f": {growth.more} more would bring {growth.brings:.3f}"
@@ -384,7 +384,7 @@ def _why(
         if not judges.ahead(scores, probe):
             return (
                 f"as far as {images} tell it is as good as the best probe (at {at}), and of so "
-                "many images to train on training is the better one then"
+                "many images, unlike those of the pretraining, training is the better one then"
             )
         gained = fmean(scores[key] - probe[key] for key in probe)
         return (
