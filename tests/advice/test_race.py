@@ -158,6 +158,24 @@ def test_a_tie_may_be_for_training(best: float, ties: bool, wins: bool) -> None:
     assert (race.winner() is not None) == wins
 
 
+@pytest.mark.parametrize(("epochs", "wins"), [(1, False), (3, False), (9, True)])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_tie_is_for_no_training_that_was_cut_off(folds: int, epochs: int, wins: bool) -> None:
+    """What was as good after all epochs was seen to be better; after one, nothing was."""
+    script = Scripted(one=[0.6, 0.8])
+
+    def attempt(candidate: Candidate, fold: str, until: int) -> Trial:
+        trial = script.attempt(candidate, fold, until)
+        script.clock += 1000 * (until >= epochs)
+        return trial
+
+    race = script.race({"all": 0.8}, folds, budget=500, attempt=attempt, ties=True)
+    race.run()
+    assert max(each for _, _, each in script.done) == epochs
+    assert (race.winner() is not None) == wins
+    assert race.racing  # it goes on where there is more time
+
+
 def test_a_network_that_begins_worse_may_overtake_another_until_both_are_done() -> None:
     """Recipes of one network begin with one probe, those of two do not."""
     curves = {"quick": [0.8], "late": [0.4, 0.4, 0.4, 0.4, 0.9], "never": [0.4]}

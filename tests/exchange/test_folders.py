@@ -121,6 +121,20 @@ def test_classes_and_other_files_come_back(
     assert_same(workspace, elsewhere)
 
 
+@pytest.mark.parametrize("names", [["c", "b"], "cbä", {"0": "c", "1": "b", "2": "ä"}])
+def test_names_of_other_classes_rename_none(
+    workspace: Workspace, elsewhere: Workspace, made: Made, tmp_path: Path, names: object
+) -> None:
+    made("test_resnet", "linear")
+    manifest = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
+    named = replace(manifest, classes=("a", "b", "c"))
+    export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
+    path = tmp_path / "named" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "label_names": names}))
+    kept = elsewhere.store.manifest(import_folder(elsewhere, path.parent, BACK).manifest)
+    assert kept.classes == ("a", "b", "c")
+
+
 def test_classes_that_were_renamed_for_timm_are_renamed_for_zoo(
     workspace: Workspace, elsewhere: Workspace, made: Made, tmp_path: Path
 ) -> None:

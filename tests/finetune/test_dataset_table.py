@@ -185,6 +185,26 @@ def test_a_class_column_of_no_known_name_is_named(shapes: Path) -> None:
     assert "taken for" not in caught.value.advice
 
 
+def test_of_labels_that_are_such_only_the_image_is_to_blame(shapes: Path) -> None:
+    rows: Rows = [(path, at % 2, at // 2 % 2) for at, path in enumerate(paths(shapes))]
+    (shapes / paths(shapes)[3]).write_bytes(b"no image")
+    with pytest.raises(InvalidData) as caught:
+        open_dataset(written(shapes, "path,cat,dog", rows))
+    assert caught.value.advice == "--skip-bad leaves out the image that cannot be used"
+
+
+def test_a_path_with_a_carriage_return_is_found(shapes: Path) -> None:
+    """As in the tables that advice writes; and lines may end in one, as of old spreadsheets."""
+    folder = paths(shapes)[0].partition("/")[0]
+    (shapes / folder).rename(shapes / f"{folder}\rb")
+    rows = [(path, path[0]) for path in paths(shapes)]
+    for at, end in enumerate(("\n", "\r\n", "\r")):
+        spec = shapes / f"{at}.csv"
+        lines = [f'"{path}";{label}' for path, label in (("path", "label"), *rows)]
+        spec.write_bytes(end.join(lines).encode())
+        assert len(targets(open_dataset(str(spec)))) == len(rows)
+
+
 def test_an_unknown_split(shapes: Path) -> None:
     rows: Rows = [(p, p.split("/")[0], "train") for p in paths(shapes)]
     rows[3] = (*rows[3][:2], "holdout")

@@ -79,6 +79,20 @@ def test_what_is_made_anew_is_not_public_as_what_was_deleted(team: Served) -> No
         team.ask("/api/repos/delete", "DELETE", token=token, body=body)
 
 
+def test_an_empty_one_that_is_made_anew_is_not_public_either(team: Served) -> None:
+    token, path = team.token("ann", "write"), "/api/models/ann/empty"
+    body = json.dumps({"name": "empty", "organization": "ann"}).encode()
+    moved = json.dumps({"fromRepo": "ann/empty", "toRepo": "ann/emptied"}).encode()
+    for method, end, gone in (
+        ("DELETE", "delete", body), ("POST", "move", moved), ("DELETE", "delete", body),
+    ):  # fmt: skip
+        assert team.ask("/api/repos/create", "POST", token=token, body=body).status == 200
+        assert team.ask(path).status == 401
+        team.ask(f"{path}/settings", "PUT", token=token, body=b'{"private": false}')
+        assert team.ask(path).status == 200
+        assert team.ask(f"/api/repos/{end}", method, token=token, body=gone).status == 200
+
+
 def test_who_may_not_restore_learns_nothing(team: Served, mine: Workspace) -> None:
     """Neither whether it could be restored nor, of what they may not read, that it was there."""
     hidden = Reference.parse("hidden/notes")

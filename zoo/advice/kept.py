@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zoo.domain.limits import JSON_FILE_BYTES
-from zoo.errors import DiskFull, Unsupported, ZooError
+from zoo.errors import MALFORMED, DiskFull, Unsupported, ZooError
 from zoo.finetune.features.cache import make_way, room
 from zoo.store.atomic import write_whole
 from zoo.store.regular import read_regular
@@ -119,7 +119,7 @@ def networks_kept(folder: Path, images: Set[str], size: int | None, batch_size: 
     """
     found = set[str]()
     for home in folder.glob("*/"):
-        with suppress(OSError, ZooError, ValueError, KeyError, TypeError):  # it is none of these
+        with suppress(OSError, ZooError, *MALFORMED):  # it is none of these
             what = json.loads(read_regular(home / DESCRIPTION, JSON_FILE_BYTES))
             fits = size in (None, what["preprocessing"]["input_size"][-1])
             if fits and what["batch"] == batch_size and images <= _images_in(home):
@@ -130,7 +130,7 @@ def networks_kept(folder: Path, images: Set[str], size: int | None, batch_size: 
 def _images_in(home: Path) -> set[str]:
     images = set[str]()
     for file in home.glob("*.safetensors"):
-        with suppress(SafetensorError), safe_open(file, "pt") as opened:
+        with suppress(OSError, SafetensorError, *MALFORMED), safe_open(file, "pt") as opened:
             images.update(json.loads(opened.metadata()[IMAGES]))
     return images
 
@@ -141,7 +141,7 @@ def _read(file: Path) -> _Rows | None:
         with safe_open(file, "pt") as opened:
             images: list[str] = json.loads(opened.metadata()[IMAGES])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (ValueError, KeyError, TypeError, SafetensorError):
+    except (SafetensorError, *MALFORMED):
         return None
     return _Rows({image: at for at, image in enumerate(images)}, tensors)
 

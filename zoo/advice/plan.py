@@ -474,8 +474,8 @@ def _longer(one: TriedRecipe, race: Race | None) -> Iterator[str]:
     if race and race.ties and one.kind == "training":
         options = {**one.options, "epochs": LONGER * race.epochs}
         yield (
-            f"a longer training: {LONGER * race.epochs} epochs take {LONGER} times as long, and "
-            f"may be better: {' '.join(in_words(options))}"
+            f"a longer training: {LONGER * race.epochs} epochs take {LONGER} times as long as the "
+            f"{race.epochs} that were tried, and may be better: {' '.join(in_words(options))}"
         )
 
 

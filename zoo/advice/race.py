@@ -332,7 +332,7 @@ class Race:
 
     def winner(self) -> Entry | None:
         """The training that is best, if it beats the best probe by more than a standard error; or,
-        where ``ties`` win, is not behind it by more than that.
+        where ``ties`` win, has done all of its epochs on a fold, and is not behind it by more.
         """
         scores = {
             at: entry.held_out()
@@ -343,9 +343,10 @@ class Race:
             return None
         common = set.intersection(*(set(each) for each in scores.values()))
         best = max(scores, key=lambda at: fmean(scores[at][key] for key in common))
-        _, probe = self.best_probe(scores[best])
-        tied = self.ties and not self.ahead(probe, scores[best])
-        return self.racing[best] if tied or self.ahead(scores[best], probe) else None
+        entry, (_, probe) = self.racing[best], self.best_probe(scores[best])
+        done = entry.trials[0].epochs >= self.epochs
+        tied = self.ties and done and not self.ahead(probe, scores[best])
+        return entry if tied or self.ahead(scores[best], probe) else None
 
     def probe(self) -> str:
         """The probe to use, as far as these images tell; empty: none was fitted."""

@@ -173,7 +173,8 @@ def _zoo(config: Mapping[str, Any]) -> PublishedLayout:
         named = {int(key): str(name) for key, name in labels.items()}
         classes = tuple(named[index] for index in range(len(named)))
         whole = replace(whole, classes=() if classes[:1] == ("LABEL_0",) else classes)
-    elif names := config.get("label_names"):  # what timm reads, where somebody has renamed them
+    names = config.get("label_names")  # what timm reads, where somebody has renamed them
+    if not labels and isinstance(names, list) and len(names) == whole.head.num_classes:
         whole = replace(whole, classes=tuple(map(str, names)))
     network = Network(
         architecture=whole.backbone.architecture,

@@ -101,8 +101,8 @@ def is_rule(group_by: str) -> bool:
 
 def _delimited(path: Path) -> tuple[list[str], int, Callable[[Collection[str]], list[Cells]]]:
     try:
-        # Spreadsheets begin a file with a byte order mark.
-        text = path.read_text("utf-8-sig")
+        # Spreadsheets begin a file with a byte order mark; a cell may hold any end of a line.
+        text = path.read_bytes().decode("utf-8-sig")
         lines = list(
             csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_between(text))
         )
@@ -124,7 +124,7 @@ def _between(text: str) -> str:
     """What stands between the cells of a table, by its head: a spreadsheet writes semicolons where
     commas are in numbers, and a ``.tsv`` may be called ``.csv``.
     """
-    head = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
+    head = re.sub(r'"[^"]*"', "", re.split("[\r\n]", text.lstrip(), maxsplit=1)[0])
     return max(",;\t", key=head.count)
 
 

@@ -266,6 +266,8 @@ def _usable(
     rows = [row for row in listing.rows if not (row.key in bad if skip_bad else row.problem)]
     labeled = [row for row in rows if row.label is not None]
     problems, hint = [*listing.problems, *broken_rules(listing, labeled)], ""
+    # Not of images alone that cannot be read: the columns are what they were taken for.
+    taken = listing.taken if problems or any(x.label is None for x in listing.rows) else ""
     few = FEW if any(problem.endswith((ONE, NO)) for problem in problems) else ""
     folder = Path(spec).expanduser()
     if problems and not is_named(spec) and folder.is_dir():
@@ -283,7 +285,7 @@ def _usable(
         lost = {row.part for row in listing.rows if row.part} - {row.part for row in rows}
         problems = [f"no image of the {part} split can be used" for part in sorted(lost)]
     if problems:
-        hint = "\n".join(filter(None, (listing.taken, hint)))
+        hint = "\n".join(filter(None, (taken, hint)))
         raise InvalidData(spec, problems, hint=hint or None)
     return rows
 

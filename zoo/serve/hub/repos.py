@@ -91,8 +91,8 @@ def create(ask: Ask) -> Answer:
         emptied = ask.hub.history.emptied(path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
-        elif emptied and is_wider(ask.hub.accounts.rules(), path, path.partition("/")[0]):
-            ask.hub.accounts.set_level(path)  # it was said of the one that was deleted
+        elif emptied or ask.hub.accounts.repos.moved(path):
+            _narrow(ask, path)
         ask.hub.accounts.repos.add(path, emptied)
     return json_answer(repo_fields)
 
@@ -110,7 +110,15 @@ def delete(ask: Ask) -> Answer:
             gone = ask.hub.workspace.delete(each.ref, of=each.entry)
             ask.hub.tell("name deleted", each.ref, gone)
         ask.hub.accounts.repos.remove(path)
+        if not ask.hub.history.emptied(path):  # nothing of it can be restored
+            _narrow(ask, path)
     return json_answer({})
+
+
+def _narrow(ask: Ask, path: str) -> None:
+    """Show a repository to no more than its namespace: more was said of one that is gone."""
+    if is_wider(ask.hub.accounts.rules(), path, path.partition("/")[0]):
+        ask.hub.accounts.set_level(path)
 
 
 def move(ask: Ask) -> Answer:
