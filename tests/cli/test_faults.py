@@ -124,7 +124,7 @@ def test_an_interrupt(
         done = small(*tune, "--strategy", "partial")
     kept = done.err.splitlines()[-2].strip()
     assert kept.startswith("nothing is kept yet; to begin it anew: zoo finetune --resume ")
-    assert small(*kept.split()[7:]).code == 0
+    assert small(*kept.rpartition(": zoo ")[2].split()).code == 0
 
 
 def limit_files() -> None:
