@@ -138,7 +138,7 @@ def _print(advice: Advice, options: Mapping[str, object]) -> None:
         _print_plan(advice.plan, _mend(advice, options))
     _print_suspects(advice.facts)
     if advice.facts.doubted:
-        paragraph(_review(advice))
+        paragraph(_review(advice, options))
     for remark in advice.remarks:
         paragraph(f"NOTE: {remark}")
     if out := options["out"]:
@@ -157,10 +157,20 @@ def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
         mended = _finetune(advice, str(advice.groups), others, "--group-by group")
         yield f"To keep together what {what}: {mended}"
     elif leaks and not options["group_by"]:
+        table = ""
+        if _would_be_written(advice, options):
+            table = "--out FOLDER writes a table that does (groups.csv), and says the command; "
         yield (
-            f"To keep together what {what}: --out FOLDER writes a table that does (groups.csv), "
-            "and says the command; --group-by, where the data itself names what belongs together"
+            f"To keep together what {what}: {table}--group-by, where the data itself names what "
+            "belongs together"
         )
+
+
+def _would_be_written(advice: Advice, options: Mapping[str, object]) -> bool:
+    """Whether ``--out`` may write a table of what belongs together: it was not given, and labels
+    are classes. Of images that are no files it writes none, which it is asked about to learn.
+    """
+    return not options["out"] and advice.task == "classification"
 
 
 def _about(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -245,19 +255,27 @@ def _mend(advice: Advice, options: Mapping[str, object]) -> tuple[str, str]:
         return "", ""
     if advice.groups:
         return "The splits leak: this draws others, which keep together what is the same", ""
+    leak = "The splits leak: what is trained on them cannot be measured."
+    if not _would_be_written(advice, options):
+        return f"{leak} --group-by, where the data names what is the same, draws others", ""
     words = [f"zoo advise {quote(advice.data)} --base {quote(advice.base)}"]
     words += in_words(chosen({name: options.get(name) for name in DEFAULTS}))
     words += [f"--budget {quote(str(options['budget']))}", "--out advice"]
     text = (
-        "The splits leak: what is trained on them cannot be measured. This writes a table that "
-        "keeps together what is the same, and says the command for it (--group-by):"
+        f"{leak} This writes a table that keeps together what is the same, and says the command "
+        "for it (--group-by):"
     )
     return text, " ".join(words)
 
 
-def _review(advice: Advice) -> str:
+def _review(advice: Advice, options: Mapping[str, object]) -> str:
     """How to mend labels that are wrong."""
     text = "Many doubted labels are right: look at them"
+    if not advice.labels and options["out"]:
+        return (
+            f"{text} ({SHEET}). No table to correct them in is written, as these images are no "
+            "files, or a spreadsheet would take a name for a formula"
+        )
     if not advice.labels:
         return f"{text}. --out FOLDER shows them, and writes a table to correct them in"
     return (

@@ -316,6 +316,26 @@ def test_of_splits_that_leak_the_last_command_writes_the_table(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("asked", [(), ("--out", "advice")], ids=["", "out"])
+def test_where_no_table_would_be_written_none_is_promised(
+    small: Run, data: Path, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    """Of several labels an image."""
+    shutil.copy(data / "red" / "3.png", data / "red" / "x.png")
+    table = tmp_path / "table.csv"
+    with table.open("w") as file:
+        file.write("path,labels,split\n")
+        for label, value in zip(CLASSES, ("a|b", "a", "b"), strict=True):
+            file.writelines(f"data/{label}/{number}.png,{value},train\n" for number in range(6))
+        file.write("data/red/x.png,a|b,test\ndata/blue/7.png,b,test\n")
+    said = small("advise", table, *ADVISE, *asked).done().out
+    assert said.startswith("LEAK: ")
+    assert "groups.csv" not in said
+    assert "zoo advise" not in said
+    assert "--group-by, where the data" in said
+
+
+@pytest.mark.long
 def test_all_suspects_are_written(small: Run, data: Path, tmp_path: Path) -> None:
     scene(5).save(data / "red" / "twice.png")
     scene(5).resize((60, 60)).save(data / "green" / "twice.png")
@@ -427,6 +447,8 @@ def test_a_table_of_labels_that_a_spreadsheet_would_run_is_not_written(
     assert advice["labels"] is None
     assert not (data.parent / "both" / "labels.csv").exists()
     assert "labels.csv" not in said.out
+    assert "No table to correct them in is written" in said.out
+    assert "--out FOLDER" not in said.out
 
 
 def test_of_labels_drawn_by_lot_nothing_can_be_learned(small: Run, tmp_path: Path) -> None:
