@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ def test_files_that_are_no_rows_hide_none(tmp_path: Path) -> None:
     kept.add(["c"], {"x": torch.zeros(1, 3)})
     (kept.home / "torn.safetensors").write_bytes(b"torn")
     (kept.home / "folder.safetensors").mkdir()
+    os.mkfifo(kept.home / "pipe.safetensors")
     for name, metadata in (("none", None), ("other", {"images": "7"}), ("deep", {"images": DEEP})):
         save_file({"x": torch.zeros(1)}, kept.home / f"{name}.safetensors", metadata)
     for name, text in (("deep", DEEP), ("list", "[1]"), ("binary", "\0")):
@@ -28,3 +30,4 @@ def test_files_that_are_no_rows_hide_none(tmp_path: Path) -> None:
     assert networks_kept(tmp_path, {"a", "d"}, 32, 4) == set()
     assert networks_kept(tmp_path, {"a"}, 64, 4) == set()
     assert networks_kept(tmp_path, {"a"}, 32, 8) == set()
+    assert KeptRows.load(tmp_path, WHAT, {"a"}).images >= {"a", "b"}

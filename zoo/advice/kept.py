@@ -62,7 +62,7 @@ class KeptRows:
         files that are damaged, which are deleted.
         """
         kept = cls(folder, what)
-        for file in kept.home.glob("*.safetensors"):
+        for file in _files(kept.home):
             with suppress(OSError):  # it goes just now
                 if _digest(file) != file.stem:
                     file.unlink()
@@ -127,9 +127,14 @@ def networks_kept(folder: Path, images: Set[str], size: int | None, batch_size: 
     return found
 
 
+def _files(home: Path) -> list[Path]:
+    """Where rows may be: a pipe of that name would be waited for."""
+    return [file for file in home.glob("*.safetensors") if file.is_file()]
+
+
 def _images_in(home: Path) -> set[str]:
     images = set[str]()
-    for file in home.glob("*.safetensors"):
+    for file in _files(home):
         with suppress(OSError, SafetensorError, *MALFORMED), safe_open(file, "pt") as opened:
             images.update(json.loads(opened.metadata()[IMAGES]))
     return images
