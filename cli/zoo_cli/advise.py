@@ -158,7 +158,7 @@ def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
         yield f"To keep together what {what}: {mended}"
     elif leaks and not options["group_by"]:
         table = ""
-        if _would_be_written(advice, options):
+        if _may_write_groups(advice, options):
             table = "--out FOLDER writes a table that does (groups.csv), and says the command; "
         yield (
             f"To keep together what {what}: {table}--group-by, where the data itself names what "
@@ -166,9 +166,11 @@ def _leaks(advice: Advice, options: Mapping[str, object]) -> Iterator[str]:
         )
 
 
-def _would_be_written(advice: Advice, options: Mapping[str, object]) -> bool:
-    """Whether ``--out`` may write a table of what belongs together: it was not given, and labels
-    are classes. Of images that are no files it writes none, which it is asked about to learn.
+def _may_write_groups(advice: Advice, options: Mapping[str, object]) -> bool:
+    """Whether ``--out`` may write a table of what belongs together.
+
+    It was not given yet, and labels are classes. Of images in archives it writes none; what they
+    lie in is not known here.
     """
     return not options["out"] and advice.task == "classification"
 
@@ -256,7 +258,7 @@ def _mend(advice: Advice, options: Mapping[str, object]) -> tuple[str, str]:
     if advice.groups:
         return "The splits leak: this draws others, which keep together what is the same", ""
     leak = "The splits leak: what is trained on them cannot be measured."
-    if not _would_be_written(advice, options):
+    if not _may_write_groups(advice, options):
         return f"{leak} --group-by, where the data names what is the same, draws others", ""
     words = [f"zoo advise {quote(advice.data)} --base {quote(advice.base)}"]
     words += in_words(chosen({name: options.get(name) for name in DEFAULTS}))

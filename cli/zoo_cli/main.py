@@ -22,9 +22,9 @@ from zoo_cli.output import print_error, readers_may_leave, warnings_noted
 
 __all__ = ["cli", "main", "program"]
 
-MISFIT = "operator torchvision::"
+MISMATCH = "operator torchvision::"
 """Begins what torch says of a torchvision that was built for another one, when it is imported."""
-REFIT = "install both anew, from one place: pip install --force-reinstall torch torchvision"
+REINSTALL = "install both anew, from one place: pip install --force-reinstall torch torchvision"
 
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Start": {
@@ -227,10 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (click.ClickException, ZooError, KeyboardInterrupt, click.Abort, OSError) as error:
             sys.exit(_tell(error, as_json="--json" in _options(arguments)))
         except RuntimeError as error:
-            if MISFIT not in str(error):
+            if MISMATCH not in str(error):
                 raise
-            misfit = Unsupported(f"torchvision does not fit torch: {error}", hint=REFIT)
-            sys.exit(_tell(misfit, as_json="--json" in _options(arguments)))
+            mismatch = Unsupported(f"torchvision does not fit torch: {error}", hint=REINSTALL)
+            sys.exit(_tell(mismatch, as_json="--json" in _options(arguments)))
 
 
 def program() -> None:

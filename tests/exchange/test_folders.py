@@ -121,15 +121,20 @@ def test_classes_and_other_files_come_back(
     assert_same(workspace, elsewhere)
 
 
+def config_of_named(workspace: Workspace, folder: Path) -> Path:
+    """The ``config.json`` of what was made, exported with the classes a, b and c."""
+    manifest = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
+    named = replace(manifest, classes=("a", "b", "c"))
+    export(workspace, workspace.commit(named, MADE, "test"), folder)
+    return folder / "config.json"
+
+
 @pytest.mark.parametrize("names", [["c", "b"], "cbä", {"0": "c", "1": "b", "2": "ä"}])
 def test_names_of_other_classes_rename_none(
     workspace: Workspace, elsewhere: Workspace, made: Made, tmp_path: Path, names: object
 ) -> None:
     made("test_resnet", "linear")
-    manifest = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
-    named = replace(manifest, classes=("a", "b", "c"))
-    export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
-    path = tmp_path / "named" / "config.json"
+    path = config_of_named(workspace, tmp_path / "named")
     path.write_text(json.dumps({**json.loads(path.read_text()), "label_names": names}))
     kept = elsewhere.store.manifest(import_folder(elsewhere, path.parent, BACK).manifest)
     assert kept.classes == ("a", "b", "c")
@@ -140,10 +145,7 @@ def test_classes_that_were_renamed_for_timm_are_renamed_for_zoo(
 ) -> None:
     """Of one ``config.json`` both read the same names: there are two places for them."""
     made("test_resnet", "linear")
-    manifest = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
-    named = replace(manifest, classes=("a", "b", "c"))
-    export(workspace, workspace.commit(named, MADE, "test"), tmp_path / "named")
-    path = tmp_path / "named" / "config.json"
+    path = config_of_named(workspace, tmp_path / "named")
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "label_names": ["c", "b", "ä"]}))
     kept = elsewhere.store.manifest(import_folder(elsewhere, path.parent, BACK).manifest)

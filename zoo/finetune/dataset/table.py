@@ -37,6 +37,7 @@ from typing import TypeVar
 from zoo.backbones.image_files import SUFFIXES
 from zoo.backbones.preprocess import EncodedImage
 from zoo.domain.task import Task
+from zoo.domain.words import some
 from zoo.errors import InvalidData, InvalidOption
 from zoo.finetune.dataset.columns import Columns, Table, columns_of, open_table, path_column
 from zoo.finetune.dataset.dataset import (
@@ -53,8 +54,6 @@ from zoo.finetune.dataset.spec import AS_IT_IS, DatasetOptions, tables_in
 
 __all__ = ["list_table", "listed_images"]
 
-NAMED = 5
-"""Most columns that are named."""
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 """What programs write, in any case, where there is no value."""
 
@@ -281,10 +280,10 @@ def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _taken(columns: Columns) -> str:
     """What columns were taken for of which no name says it, where they turn out to be no such."""
-    few = ", ".join(columns.labels[:NAMED]) + (", …" if len(columns.labels) > NAMED else "")
-    were = "column {} was" if len(columns.labels) == 1 else "columns {} were"
+    few = some(columns.labels)
+    were = f"column {few} was" if len(columns.labels) == 1 else f"columns {few} were"
     return (
-        f"the {were.format(few)} taken for labels of 0 and 1, as no column is called 'label', "
+        f"the {were} taken for labels of 0 and 1, as no column is called 'label', "
         "'labels' or 'target': --label-column NAME says which one has the class"
     )
 
