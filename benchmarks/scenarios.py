@@ -1,12 +1,14 @@
 """Whether `zoo advise` finds which of the four scenarios of transfer learning it is given.
 
-    python benchmarks/scenarios.py CLIPART [--size 96]
+    python benchmarks/scenarios.py SETS [--size 96]
 
-CLIPART is a folder of drawings, of which two sets are made. *Like*: those that the network, which
+SETS has image sets as `benchmarks/advice.py` takes them. Of one of them, ``clipart``, two are made.
+*Like*: those that the network, which
 is tf_efficientnet_lite0 with ImageNet weights, is sure of, labeled with what it sees in them: a
 part of what it knows. *Unlike*: the same with inverted colors, and a faint grating on each; the
 label is the direction of the grating, whatever is drawn. Of each a few images, and many. And the
-few with shuffled labels, of which nothing can be learned.
+few with shuffled labels, of which nothing can be learned. Then come the sets themselves: about 400
+images of each, and 2,000, at 48 pixels.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from image_sets import cells_of, draw, names_of
 from PIL import Image, ImageOps
 from presets import BASE, with_base
 
@@ -27,6 +30,8 @@ import zoo
 CLASSES = 8
 FEW, MANY = 6, 60
 """Images of each class."""
+SMALL = 48
+"""Pixels at which the image sets are asked about."""
 SURE = 0.5
 CROP = 0.875
 """Of the network's preprocessing: the share of an image that it sees."""
@@ -84,28 +89,40 @@ def shuffled(images: Labeled) -> Labeled:
     return {label: whole[at :: len(images)] for at, label in enumerate(images)}
 
 
+def made(z: zoo.Zoo, clipart: Path, size: int, root: Path) -> dict[str, Path]:
+    """The sets that are made of drawings, by what they are."""
+    like = known(z, clipart, size)
+    unlike = unknown(like, size)
+    return {
+        "few, like": write(like, FEW, root / "few-like"),
+        "few, unlike": write(unlike, FEW, root / "few-unlike"),
+        "many, like": write(like, MANY, root / "many-like"),
+        "many, unlike": write(unlike, MANY, root / "many-unlike"),
+        "few, labels shuffled": write(shuffled(like), FEW, root / "shuffled"),
+    }
+
+
+def say(z: zoo.Zoo, name: str, data: Path, size: int) -> None:
+    """Print what is advised of the images in a folder."""
+    advice = z.advise(BASE, data, image_size=size, budget=0, device="cpu")
+    said = advice.plan.scenario.text if advice.plan else "nothing can be learned"
+    print(f"{name:22} {said}", flush=True)
+
+
 def main() -> None:
     """Print what is advised of each set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clipart", type=Path)
+    parser.add_argument("sets", type=Path)
     parser.add_argument("--size", type=int, default=96)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with with_base(root / "zoo") as z:
-            like = known(z, asked.clipart, asked.size)
-            unlike = unknown(like, asked.size)
-            sets = {
-                "few, like": write(like, FEW, root / "few-like"),
-                "few, unlike": write(unlike, FEW, root / "few-unlike"),
-                "many, like": write(like, MANY, root / "many-like"),
-                "many, unlike": write(unlike, MANY, root / "many-unlike"),
-                "few, labels shuffled": write(shuffled(like), FEW, root / "shuffled"),
-            }
-            for name, data in sets.items():
-                advice = z.advise(BASE, data, image_size=asked.size, budget=0, device="cpu")
-                said = advice.plan.scenario.text if advice.plan else "nothing can be learned"
-                print(f"{name:22} {said}", flush=True)
+            for name, data in made(z, asked.sets / "clipart", asked.size, root).items():
+                say(z, name, data, asked.size)
+            for cell in cells_of(asked.sets, names_of(asked.sets), ("400", "2000"), ("0",)):
+                name = f"{cell['set']}, {cell['images']}"
+                say(z, name, draw(asked.sets / cell["set"], root / name, cell["images"], 0), SMALL)
 
 
 if __name__ == "__main__":

@@ -237,12 +237,11 @@ def _print_layers(layers: Layers) -> None:
         paragraph(f"Without {few}: fewer than two of the images that were used are theirs")
     if gain.unlike:
         paragraph(
-            f"{depths.best_single} is {gain.score:.3f} ({gain.low:.3f} to {gain.high:.3f}) better "
-            "than the last features: so it is where images are unlike those that the network was "
-            "trained on"
+            f"{gain.at} is {gain.score:.3f} ({gain.low:.3f} to {gain.high:.3f}) better than "
+            f"{gain.end}: so it is where images are unlike those that the network was trained on"
         )
     else:
-        paragraph("Between the best single depth and the last features no difference can be seen")
+        paragraph(f"No earlier depth is known to be better than {gain.end}")
     if growth := layers.growth:
         sizes = ", ".join(f"{each.score:.3f} with {each.images:,}" for each in growth.sizes)
         paragraph(

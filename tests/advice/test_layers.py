@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,11 +46,12 @@ def probed(
     targets: Tensor,
     task: Task = "classification",
     groups: tuple[str, ...] = (),
+    end: Collection[str] = ("head",),
 ) -> Depths:
     parts = [values.shape[1] for values in by_depth.values()]
     values = torch.cat(list(by_depth.values()), dim=1)
     together = Features(values=values, targets=targets, task=task, parts=parts, groups=groups)
-    return probe_depths(by_depth, together, seed=0)[0]
+    return probe_depths(by_depth, together, seed=0, end=end)[0]
 
 
 def test_an_image_is_scored_by_a_probe_that_did_not_see_it() -> None:
@@ -99,6 +100,19 @@ def test_the_depth_that_knows_the_classes_is_found() -> None:
     assert 0 < found.gain.low < found.gain.score < found.gain.high
     assert found["stem"].low < 1 / CLASSES < found["stem"].high
     assert found["middle"].low < found["middle"].score < found["middle"].high <= 1
+
+
+def test_images_are_not_unlike_where_the_end_of_the_network_knows_most() -> None:
+    """The last block has fewer features than what is made of it, of which a probe learns sooner."""
+    known, targets = drawn(120, 2.0)
+    less, _ = drawn(120, 0.7, seed=1)
+    depths = {"middle": less, "last": known, "head": drawn(120, 0.7, seed=2)[0]}
+    assert probed(depths, targets).gain.unlike
+    found = probed(depths, targets, end=("last", "head"))
+    assert (found.best_single, found.gain.at, found.gain.over) == ("last", "middle", "last")
+    assert (found.gain.unlike, found.gain.end) == (False, "last at the end")
+    alone = probed({"head": known}, targets).gain
+    assert (alone.score, alone.unlike, alone.end) == (0, False, "the last features")
 
 
 @pytest.mark.long
@@ -202,6 +216,7 @@ class Read:
     targets: Tensor
     taps: tuple[Tap, ...]
     device: torch.device = held_out.CPU
+    end: frozenset[str] = frozenset({"head"})
 
     def where(self, *_: str) -> Tensor:
         return torch.arange(len(self.targets))

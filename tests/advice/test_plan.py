@@ -41,7 +41,7 @@ LAYERS = Layers(
         best_single="one",
         preferred="one",
         cheapest="one",
-        gain=Gain(score=0.2, low=0.1, high=0.3),
+        gain=Gain(at="one", over="head", score=0.2, low=0.1, high=0.3),
     ),
     growth=None,
 )

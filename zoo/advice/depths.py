@@ -7,7 +7,7 @@ All depths together are what `zoo finetune --strategy probe --at all` fits a pro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scipy.stats import norm
@@ -62,15 +62,19 @@ class Depth(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Gain(Result):
-    """How much better one depth is than the last features, image by image.
+    """How much better an earlier depth is than those at the end of the network, image by image.
 
     Attributes:
-        score: The mean difference of the scores.
+        at: The best of the earlier depths; where there is none, the same as ``over``.
+        over: The best at the end: ``head``, or a unit of the last tenth.
+        score: The mean difference of their scores.
         low: Lower end of its 95 % interval, which allows for the depth being the best of several
             (Bonferroni).
         high: Upper end.
     """
 
+    at: str
+    over: str
     score: float
     low: float
     high: float
@@ -81,6 +85,11 @@ class Gain(Result):
         was trained on.
         """
         return self.low > 0
+
+    @property
+    def end(self) -> str:
+        """What it is over, in words."""
+        return "the last features" if self.over == HEAD else f"{self.over} at the end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -94,7 +103,7 @@ class Depths(Result):
         preferred: Of the best single one, the last features and all together the one to use.
         cheapest: Of these the one that costs least to use, among those within one standard error
             of the best.
-        gain: That of the best single one over the last features.
+        gain: That of the best of the earlier ones over the best at the end.
     """
 
     depths: tuple[Depth, ...]
@@ -109,7 +118,11 @@ class Depths(Result):
 
 
 def probe_depths(
-    by_depth: Mapping[str, Tensor], together: Features, seed: int, progress: Progress = silent
+    by_depth: Mapping[str, Tensor],
+    together: Features,
+    seed: int,
+    progress: Progress = silent,
+    end: Collection[str] = (HEAD,),
 ) -> tuple[Depths, HeldOut]:
     """Cross-validate a probe on the features of each depth, and on all together.
 
@@ -118,6 +131,7 @@ def probe_depths(
         together: All of them beside each other, and what the images are.
         seed: Seeds the folds.
         progress: Progress callback.
+        end: Depths that are at the end of the network, ``head`` among them.
 
     Returns:
         The scores, and how well the probe on all together tells each image.
@@ -138,9 +152,7 @@ def probe_depths(
         best_single=best_single,
         preferred=preferred(scores, together.groups),
         cheapest=cheapest(scores, together.groups),
-        gain=_gain(
-            probes[best_single].scores - probes[HEAD].scores, together.groups, len(by_depth) - 1
-        ),
+        gain=_gain({at: probes[at].scores for at in by_depth}, end, together.groups),
     )
     return result, probes[TOGETHER]
 
@@ -197,12 +209,15 @@ def ahead(one: Tensor, other: Tensor, groups: Sequence[str], errors: float = 1) 
     return differences.mean().item() > errors * error
 
 
-def _gain(differences: Tensor, groups: Sequence[str], others: int) -> Gain:
-    """Of the best of so many ``others`` than the last."""
+def _gain(scores: Mapping[str, Tensor], end: Collection[str], groups: Sequence[str]) -> Gain:
+    over = _best({at: each for at, each in scores.items() if at in end})
+    earlier = {at: each for at, each in scores.items() if at not in end}
+    best = _best(earlier or {over: scores[over]})
+    differences = scores[best] - scores[over]
     mean = differences.double().mean().item()
     error = error_of_mean(differences, independent(differences, groups))
-    half = error * float(norm.ppf(1 - (1 - LEVEL) / 2 / max(others, 1)))
-    return Gain(score=mean, low=mean - half, high=mean + half)
+    half = error * float(norm.ppf(1 - (1 - LEVEL) / 2 / max(len(earlier), 1)))
+    return Gain(at=best, over=over, score=mean, low=mean - half, high=mean + half)
 
 
 def error_of_mean(scores: Tensor, images: int) -> float:

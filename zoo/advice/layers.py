@@ -66,7 +66,7 @@ def layers_of(
     if len({name or at for at, name in enumerate(own)}) < FOLDS:
         return None  # a few large groups: whoever is left out leaves too few
     by_depth, together = features_of(reading, rows, targets, task, own)
-    depths, held_out = probe_depths(by_depth, together, seed, progress)
+    depths, held_out = probe_depths(by_depth, together, seed, progress, reading.end)
     scores = ", ".join(f"{each.at} {each.score:.3f}" for each in depths.depths)
     # Long before the rest.
     progress.say(f"{SCORES[task]} of a probe at each depth: {scores}")

@@ -52,11 +52,11 @@ class Scenario(Result):
     Attributes:
         few: Whether a hundred more images would bring at least a point, or it cannot be seen that
             they would not.
-        unlike: Whether an earlier depth knows more of the classes than the last features do, so
-            that the images are unlike those that the network was trained on.
+        unlike: Whether an earlier depth knows more of the classes than the end of the network does,
+            so that the images are unlike those that it was trained on.
         brings: What a hundred more images would bring; None: it cannot be said, which counts as
             few.
-        gain: By how much the best single depth is better than the last features.
+        gain: By how much the best earlier depth is better than the end of the network.
         text: Both in words.
     """
 
@@ -246,11 +246,10 @@ def _scenario(layers: Layers) -> Scenario:
         much = f": {growth.more} more would bring {growth.brings:.3f}"
         if few and growth.brings < MUCH:  # it cannot be seen
             count, much = "perhaps few", f"{much}, or as much as {growth.high:.3f}"
-    depth = layers.depths.best_single
     far = (
-        f"{depth} knows {gain.score:.3f} more than the last features"
+        f"{gain.at} knows {gain.score:.3f} more than {gain.end}"
         if unlike
-        else "no earlier depth is known to be better than the last features"
+        else f"no earlier depth is known to be better than {gain.end}"
     )
     return Scenario(
         few=few,

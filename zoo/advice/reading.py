@@ -21,7 +21,8 @@ from torch import Tensor
 
 from zoo.advice.kept import KeptRows
 from zoo.backbones.features import extract
-from zoo.backbones.taps import Tap
+from zoo.backbones.taps import HEAD, Tap
+from zoo.domain.hierarchy import Hierarchy
 from zoo.errors import InvalidOption, Unsupported
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches, targets_of
@@ -40,6 +41,8 @@ COLORS = 3
 RUNS = 4
 """Batches that a CPU computes at once, at most: each needs memory."""
 FEATURES = "features"
+END = 0.9
+"""Of a network's units, the share from which on they are at its end."""
 HASHED = 3
 """Numbers of 24 bits, which float32 holds exactly, in the hash of an image's pixels."""
 
@@ -53,6 +56,7 @@ class Reading:
     group: tuple[str, ...]  # what it stays in one part with; empty: it is alone
     targets: Tensor  # see `zoo.finetune.dataset.batches.targets_of`
     taps: tuple[Tap, ...]  # in order of depth, the one before the head last
+    end: frozenset[str]  # of their units those at the end of the network, the head among them
     features: tuple[Tensor, ...]  # at each tap, float32 (N, F)
     pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
     sizes: Tensor  # width and height of each image, int64 (N, 2)
@@ -90,12 +94,21 @@ def read(
         group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
         targets=targets_of(samples, dataset.task),
         taps=tuple(taps[at] for at in kept),
+        end=_end([taps[at].unit for at in kept], prepared.hierarchy),
         features=tuple(features[at] for at in kept),
         pictures=rows["pictures"],
         sizes=rows["sizes"],
         pixels=rows["pixels"],
         device=fitting(prepared.device),
     )
+
+
+def _end(units: Sequence[str], hierarchy: Hierarchy) -> frozenset[str]:
+    """The head, and those of the last tenth: as near to the task of the pretraining as the last
+    features are.
+    """
+    least = END * len(hierarchy.units)
+    return frozenset(unit for unit in units if unit == HEAD or hierarchy.boundary(unit) > least)
 
 
 def _rows(
