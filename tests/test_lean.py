@@ -369,3 +369,26 @@ def test_public_names_are_sorted_and_resolve() -> None:
         assert getattr(zoo, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = zoo.no_such_name
+
+
+TORCH = "import zoo_cli.main as it; it.main = lambda: __import__('torch'); it.program()"
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP is that of torch on Linux")
+@pytest.mark.parametrize(
+    ("asked", "spins"),
+    [({}, "10000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
+)
+def test_threads_that_wait_soon_hand_over_the_core(asked: dict[str, str], spins: str) -> None:
+    """What GNU's OpenMP itself says as it is loaded."""
+    theirs = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    kept = {key: value for key, value in os.environ.items() if key not in theirs}
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH],
+        env={**kept, **asked, "OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

@@ -35,6 +35,7 @@ __all__ = [
     "share_cores",
     "sso_secret",
     "show_gpu",
+    "spin_briefly",
     "weights_spread_by",
 ]
 
@@ -173,6 +174,17 @@ def share_cores(count: int) -> None:
     Launchers give each one thread. ``OMP_NUM_THREADS`` has the last word.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
+
+
+def spin_briefly() -> None:
+    """Have threads of torch, before it is imported, hand over the core where they must wait.
+
+    GNU's OpenMP lets them spin for milliseconds at each of hundreds of barriers of a step: where
+    another process has one of the cores, training takes ten times as long (ADR 70).
+    ``GOMP_SPINCOUNT`` or ``OMP_WAIT_POLICY`` have the last word.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def show_gpu(number: int) -> None:

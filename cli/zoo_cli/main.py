@@ -235,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def program() -> None:
     """The program ``zoo``: `main`; a second Ctrl-C ends what still waits as it exits."""
+    config.spin_briefly()
     try:
         main()
     except SystemExit as left:

@@ -4,10 +4,12 @@ above a cut.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
@@ -21,6 +23,10 @@ BACKWARD = 3.0
 """How often what is trained is computed for an image of a step: forward, and twice as much
 backward."""
 IMAGES = 8
+RUNS = 6
+"""How often it is measured: the first takes longer, and so do those beside other work."""
+LONGEST = 1.0
+"""Seconds from which on twice is enough."""
 OVERHEAD = 1.0
 """Seconds that a trial takes beside training, as a guess before one was made: network and images
 are opened, a probe is fitted."""
@@ -69,17 +75,19 @@ def speed_of(prepared: PreparedRun) -> Speed:
 
         return note
 
-    whole = 0.0
+    fastest, shares = math.inf, entered
     with ExitStack() as hooks, torch.no_grad():
         for at, unit in enumerate(units):
             module = model.get_submodule(unit.modules[0])
             hooks.enter_context(module.register_forward_pre_hook(passing(at)))
-        for _ in range(2):  # what comes first takes longer
+        ends = time.perf_counter() + LONGEST
+        for run in range(RUNS):
             began = time.perf_counter()
+            if run > 1 and began > ends:
+                break
             model(images)
             wait_for(prepared.device)
             whole = time.perf_counter() - began
-    shares = [0.0]
-    for moment in entered:
-        shares.append(max(shares[-1], min(moment / whole, 1.0)))
-    return Speed(whole / len(images), tuple(shares[1:]))
+            if whole < fastest:
+                fastest, shares = whole, [min(moment / whole, 1.0) for moment in entered]
+    return Speed(fastest / len(images), tuple(accumulate(shares, max)))
