@@ -315,6 +315,7 @@ def test_the_network_is_left_as_it_was() -> None:
     "architecture", sampled(["test_resnet", "test_convnext", "test_vit"], ["test_vit"])
 )
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, where it may
+@pytest.mark.long
 def test_units_above_may_be_compiled(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by itself, whatever the number of images; only where it runs from the cut."""
     graphs: list[int] = []

@@ -61,6 +61,7 @@ def log_in(toy: Run, team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     toy("login", team.url).done()
 
 
+@pytest.mark.long
 def test_weights_are_linked_and_not_fetched(
     toy: Run, team: Served, cache: Path, fetched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

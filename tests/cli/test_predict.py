@@ -81,6 +81,7 @@ def write(after: int, photos: Path, out: str, **how: Any) -> tuple[list[float | 
     return stops.totals, []
 
 
+@pytest.mark.long
 def test_it_agrees_with_image_by_image(run: Run, home: Path, photos: Path) -> None:
     alone = run("predict", BASE, photos, "--json")
     assert alone.code == 1

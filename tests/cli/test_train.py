@@ -44,6 +44,7 @@ def recipe(tmp_path: Path, few: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_recipe_from_a_file(small: Run, recipe: Path, few: Path) -> None:
     done = small("finetune", NET, "--recipe", recipe, "--epochs", 1, "--save", "team/a", "--json")
     assert done.code == 0, done.err

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.bounded import bounded_python
+from fakes.sampled import sampled
 
 from zoo.backbones.preprocess import EncodedImage
 from zoo.domain.owner import renewing
@@ -349,7 +350,7 @@ BOMBS: dict[str, Callable[[list[object]], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", sampled(BOMBS, sorted({*BOMBS} - {"pages"})))
 def test_bombs_in_other_columns(shapes: Path, tmp_path: Path, name: str) -> None:
     file = tmp_path / "a.parquet"
     table = arrow.table(BOMBS[name](drawings(shapes, range(12))[0]))

@@ -175,7 +175,7 @@ INSIDE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("plan", sampled(INSIDE, ["accumulated", "read ten at a time"]))
+@pytest.mark.parametrize("plan", sampled(INSIDE, ["accumulated"]))
 def test_resumed_inside_an_epoch_gives_the_same_bits(
     shared: Workspace,
     fresh: Callable[..., Finetuned],

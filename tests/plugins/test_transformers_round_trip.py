@@ -102,6 +102,7 @@ def tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", sampled(CLASSIFIERS, QUICK))
+@pytest.mark.long
 def test_in_and_out(name: str, shades: Path, tmp_path: Path) -> None:
     theirs = plain(name, tmp_path / "saved", 4)
     file = tmp_path / "saved/model.safetensors"

@@ -90,6 +90,7 @@ def test_a_fine_tune_is_found_with_its_parent(
 
 
 @pytest.mark.parametrize("based", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
 def test_the_same_weights_have_the_same_parent(served: Served, at_once: None, based: bool) -> None:
     """Never a sibling, which shares more with them than their parent does."""
     workspace = Workspace(served.root)

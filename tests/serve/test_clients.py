@@ -175,6 +175,7 @@ def check_stock(served: Served, environment: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_the_hf_program_works(served: Served, tmp_path: Path) -> None:
     hf = Path(sys.executable).parent / "hf"
     if not hf.exists():

@@ -420,6 +420,7 @@ def test_an_account_that_is_gone_lets_nobody_in(team: Served) -> None:
 
 
 @pytest.mark.parametrize("said", every(2, ["let-in", "refuse"], beside=pytest.mark.long))
+@pytest.mark.long
 def test_the_stock_program_logs_in(team: Served, tmp_path: Path, said: str) -> None:
     """`hf auth login` where nobody types, as it is."""
     pytest.importorskip("huggingface_hub.utils._oauth_device", reason="it asks for a token only")

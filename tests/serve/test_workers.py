@@ -360,6 +360,7 @@ def test_the_hubs_own_client_sends_to_several(two: Serving, tmp_path: Path, xet:
 
 
 @pytest.mark.parametrize("how", every(2, [signal.SIGTERM, signal.SIGKILL], beside=pytest.mark.long))
+@pytest.mark.long
 def test_all_end_with_who_started_them(tmp_path: Path, how: signal.Signals) -> None:
     with serving(tmp_path / "zoo", 2) as served:
         pids = served.workers()

@@ -193,7 +193,7 @@ class BucketMachine(PruneMachine):
 
 
 SETTINGS = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

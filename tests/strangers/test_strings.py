@@ -232,7 +232,7 @@ def test_texts_of_a_manifest(
         ["backbone.plugin", "backbone.architecture", "head.kind", "backbone.options.truncate",
          "backbone.options.arguments.act_layer", "weights.0.name", "weights.0.tensors.0.name",
          "files.0.name"],
-        ["weights.0.tensors.0.name", "files.0.name"],
+        ["files.0.name"],
     ),
 )  # fmt: skip
 def test_texts_that_name_something(

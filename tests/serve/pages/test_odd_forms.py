@@ -71,6 +71,7 @@ def test_what_is_typed(admin: Signed, path: str) -> None:
                 assert got.status in (200, 303, 400, 404, 429), (do, fields, odd, got)
 
 
+@pytest.mark.long
 def test_what_is_in_the_address(admin: Signed) -> None:
     paths = [route.path for route in ROUTES
              if route.page and route.method == "GET" and route.path.startswith("/-/")]  # fmt: skip
