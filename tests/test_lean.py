@@ -289,7 +289,7 @@ def test_what_is_wrong_is_found_without_torch(
     assert _seconds() - before < WRONG_SECONDS * len(REFUSED)
 
 
-@pytest.mark.parametrize("line", every(2, [
+@pytest.mark.parametrize("line", every(3, [
     "finetune team/flowers --data {} --save team/x",
     "finetune team/untraced --data {} --save team/x",
     "finetune team/flowers --data {} --dry-run --quiet",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.prepared import NET, Run
+from fakes.sampled import every
 
 import zoo
 from zoo import config
@@ -37,7 +38,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("said", "most"), [((), 2), (("--workers", 1), 1), (("--workers", 0), 0)])
+@pytest.mark.parametrize(
+    ("said", "most"),
+    every(3, [((), 2), (("--workers", 1), 1), (("--workers", 0), 0)], beside=pytest.mark.long),
+)
 def test_so_many_read_at_most(
     small: Run, few: Path, counted: list[int], said: tuple[object, ...], most: int
 ) -> None:

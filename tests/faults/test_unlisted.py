@@ -12,6 +12,7 @@ import pytest
 from fakes.checkpoints import add_checkpoint, store_checkpoint, tensors
 from fakes.moves import append
 from fakes.program import Said, as_user, zoo
+from fakes.sampled import every
 
 from zoo.domain.reference import Reference
 from zoo.store import Store
@@ -89,7 +90,7 @@ WHICH = [of_object, of_manifest, of_names]
 
 
 @pytest.mark.parametrize("mode", [0o000, pytest.param(0o444, marks=pytest.mark.long)])
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", every(3, WHICH, beside=pytest.mark.long))
 def test_a_verify_tells_and_goes_on(home: Path, which: Callable[[Path], Path], mode: int) -> None:
     folder = which(home)
     folder.chmod(mode)

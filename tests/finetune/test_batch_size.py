@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.sampled import every
 
 from zoo.domain.digest import Digest
 from zoo.domain.progress import silent
@@ -69,7 +70,12 @@ def weights(workspace: Workspace, run: Run) -> Any:
 
 @pytest.mark.usefixtures("base")
 @pytest.mark.parametrize(
-    ("how", "rate"), [({}, 0.0015), ({"optimizer": "sgd"}, 0.00075), ({"lr": 0.1}, 0.05)]
+    ("how", "rate"),
+    every(
+        2,
+        [({}, 0.0015), ({"optimizer": "sgd"}, 0.00075), ({"lr": 0.1}, 0.05)],
+        beside=pytest.mark.long,
+    ),
 )
 def test_it_doubles_until_nothing_is_left_and_says_so(
     workspace: Workspace, shapes: Path, room: list[int], how: dict[str, Any], rate: float

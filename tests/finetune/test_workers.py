@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.sampled import sampled
 
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.recipe import Recipe
@@ -60,8 +61,8 @@ def equal(one: list[ImageBatch], other: list[ImageBatch]) -> bool:
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("level", ["none", "light"])
-@pytest.mark.parametrize("kept", [0, 5])
+@pytest.mark.parametrize("level", sampled(["none", "light"], ["light"]))
+@pytest.mark.parametrize("kept", sampled([0, 5], [5]))
 def test_epochs_are_those_without_workers(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, level: str, kept: int, balanced: bool
 ) -> None:

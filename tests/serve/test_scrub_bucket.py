@@ -17,6 +17,7 @@ import pytest
 from fakes.checkpoints import add_checkpoint, tensors
 from fakes.postgres import Server as Postgres
 from fakes.s3_front import KEY_ID, SECRET
+from fakes.sampled import every
 from fakes.served import serving
 
 from zoo.domain.manifest import Parent
@@ -111,7 +112,7 @@ def scrub(
     return Scrub(store, lambda: False, told.append, Event(), daily=daily, leads=leads)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", every(2, FOLDERS, beside=pytest.mark.long))
 def test_damage_in_a_bucket_is_found(
     folder: str, bucket: Bucket, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

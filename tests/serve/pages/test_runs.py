@@ -294,7 +294,7 @@ def _data(got: Got) -> str:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    every(4, [("confusion.json", '{"classes": ["a", "b"], "counts": [[1]]}'),
+    every(7, [("confusion.json", '{"classes": ["a", "b"], "counts": [[1]]}'),
      ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}'),
      ("confusion.json", "[" * 100_000), (REPORT, '{"classes": 3}'), (REPORT, "\ud800x"),
      ("depth.json", '{"points": [{"unit": 1}]}'), (METRICS, "no\n{}\n[]\n3\n" + '{"kind": "step", "loss": NaN, "steps": "x"}\n{"kind": "epoch", "steps": 1e999, "name": 7}\n'),  # noqa: E501
