@@ -70,6 +70,17 @@ def test_what_is_tried_of_a_network_with_batch_norm() -> None:
     assert found(6000) == {**found(), "everything, batch norm live": live}
 
 
+def test_a_unit_that_is_called_by_a_number_is_frozen_as_a_unit() -> None:
+    """As those of a plain `nn.Sequential` are; a number alone is a count of units."""
+    ready = prepared()
+    names = zip(ready.hierarchy.units, ("0", "3", "6", "9"), strict=True)
+    units = tuple(replace(unit, name=name) for unit, name in names)
+    ready.hierarchy = replace(ready.hierarchy, units=units)
+    frozen = {best: candidates_of(ready, best, SPEED, held_out=200)[0] for best in ("0", "6")}
+    assert {best: each.options["freeze"] for best, each in frozen.items()} == {"0": "1", "6": "3"}
+    assert [each.name for each in frozen.values()] == ["above 0", "above 6"]
+
+
 def test_without_batch_norm_there_is_no_option_for_it() -> None:
     known = found(9000, norms=False)
     assert {"batch_norm" in options for options in known.values()} == {False}

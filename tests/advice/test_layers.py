@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.advice import growth, held_out, layers
+from zoo.advice import growth, held_out, layers, reading
 from zoo.advice.depths import Depths, probe_depths
 from zoo.advice.growth import MORE, Growth, grow
 from zoo.advice.held_out import Features
 from zoo.backbones.taps import Tap
+from zoo.backbones.trace import trace
 from zoo.domain.progress import silent
 from zoo.domain.task import Task
 from zoo.finetune.strategies.linear import Scaling, folds
@@ -113,6 +114,21 @@ def test_images_are_not_unlike_where_the_end_of_the_network_knows_most() -> None
     assert (found.gain.unlike, found.gain.end) == (False, "last at the end")
     alone = probed({"head": known}, targets).gain
     assert (alone.score, alone.unlike, alone.end) == (0, False, "the last features")
+
+
+def test_the_end_of_a_network_is_its_last_tenth() -> None:
+    """Of a plain `nn.Sequential`, whose units are called by numbers, too."""
+    kinds = {8: {"21", "head"}, 10: {"27", "head"}, 11: {"27", "30", "head"}}
+    for count, end in kinds.items():
+        layers = [
+            layer
+            for width in [3, *[4] * (count - 1)]
+            for layer in (nn.Conv2d(width, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+        ]
+        network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 2))
+        traced = trace("row", network, input_size=(3, 4, 4), head=(str(3 * count + 1),))
+        assert len(traced.units) == count
+        assert reading._end(traced) == end
 
 
 @pytest.mark.long

@@ -113,6 +113,8 @@ def candidates_of(
         if train < row.least or (at_peak and best_single == HEAD) or (row.linear and not linear):
             continue
         freeze = best_single if at_peak else row.freeze
+        if freeze.isdigit():  # of a plain `nn.Sequential`: as a freeze spec it were a count
+            freeze = str(hierarchy.find(freeze).depth + 1)
         boundary = hierarchy.boundary(freeze)
         if boundary == len(hierarchy.units):
             continue  # that is a probe

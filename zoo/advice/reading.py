@@ -56,7 +56,7 @@ class Reading:
     group: tuple[str, ...]  # what it stays in one part with; empty: it is alone
     targets: Tensor  # see `zoo.finetune.dataset.batches.targets_of`
     taps: tuple[Tap, ...]  # in order of depth, the one before the head last
-    end: frozenset[str]  # of their units those at the end of the network, the head among them
+    end: frozenset[str]  # the head, and the units at the end of the network
     features: tuple[Tensor, ...]  # at each tap, float32 (N, F)
     pictures: Tensor  # uint8 (N, SIDE, SIDE, 3)
     sizes: Tensor  # width and height of each image, int64 (N, 2)
@@ -94,7 +94,7 @@ def read(
         group=tuple(dataset.groups.get(sample.key, "") for sample in samples),
         targets=targets_of(samples, dataset.task),
         taps=tuple(taps[at] for at in kept),
-        end=_end([taps[at].unit for at in kept], prepared.hierarchy),
+        end=_end(prepared.hierarchy),
         features=tuple(features[at] for at in kept),
         pictures=rows["pictures"],
         sizes=rows["sizes"],
@@ -103,12 +103,12 @@ def read(
     )
 
 
-def _end(units: Sequence[str], hierarchy: Hierarchy) -> frozenset[str]:
-    """The head, and those of the last tenth: as near to the task of the pretraining as the last
+def _end(hierarchy: Hierarchy) -> frozenset[str]:
+    """The head, and the last tenth of the units: as near to the task of the pretraining as the last
     features are.
     """
-    least = END * len(hierarchy.units)
-    return frozenset(unit for unit in units if unit == HEAD or hierarchy.boundary(unit) > least)
+    units = hierarchy.units
+    return frozenset({HEAD, *(unit.name for unit in units[int(END * len(units)) :])})
 
 
 def _rows(
