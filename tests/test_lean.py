@@ -304,13 +304,17 @@ def test_long_work_says_what_it_begins_with_before_torch_is_there(
         (data / name).mkdir(parents=True)
         for number in range(4):
             (data / name / f"{number}.png").touch()
-    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "torch.py").write_text(
+        "import os\nprint('it spins', os.environ['GOMP_SPINCOUNT'])\nraise KeyboardInterrupt"
+    )
+    kept = {key: value for key, value in os.environ.items() if "OMP_" not in key}
     done = subprocess.run(
         [sys.executable, "-m", "zoo_cli", *line.format(data).split()],
         cwd=small, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        env={**kept, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
+    assert "it spins 10000" in done.stdout  # which is read once, with torch
     told = re.search(rf"^loading PyTorch, to read .*{data}$", done.stderr, re.MULTILINE)
     assert bool(told) is not line.endswith("--quiet")
 
