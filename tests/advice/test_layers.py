@@ -111,7 +111,7 @@ def test_images_are_not_unlike_where_the_end_of_the_network_knows_most() -> None
     assert probed(depths, targets).gain.unlike
     found = probed(depths, targets, end=("last", "head"))
     assert (found.best_single, found.gain.at, found.gain.over) == ("last", "middle", "last")
-    assert (found.gain.unlike, found.gain.end) == (False, "last at the end")
+    assert (found.gain.unlike, found.gain.end) == (False, "last, at the end of the network")
     alone = probed({"head": known}, targets).gain
     assert (alone.score, alone.unlike, alone.end) == (0, False, "the last features")
 

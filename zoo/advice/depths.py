@@ -89,7 +89,9 @@ class Gain(Result):
     @property
     def end(self) -> str:
         """What it is over, in words."""
-        return "the last features" if self.over == HEAD else f"{self.over} at the end"
+        return (
+            "the last features" if self.over == HEAD else f"{self.over}, at the end of the network"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
