@@ -179,8 +179,8 @@ def share_cores(count: int) -> None:
 def spin_briefly() -> None:
     """Have threads of torch, before it is imported, hand over the core where they must wait.
 
-    GNU's OpenMP lets them spin for milliseconds at each of hundreds of barriers of a step: where
-    another process has one of the cores, training takes ten times as long (ADR 70).
+    GNU's OpenMP lets them spin for milliseconds at each of hundreds of barriers of a step. Where
+    a process of another session has one of the cores, a step then takes ten times as long (ADR 70).
     ``GOMP_SPINCOUNT`` or ``OMP_WAIT_POLICY`` have the last word.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
