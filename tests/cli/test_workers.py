@@ -40,7 +40,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize(
     ("said", "most"),
-    every(3, [((), 2), (("--workers", 1), 1), (("--workers", 0), 0)], beside=pytest.mark.long),
+    every(3, [(("--workers", 1), 1), ((), 2), (("--workers", 0), 0)], beside=pytest.mark.long),
 )
 def test_so_many_read_at_most(
     small: Run, few: Path, counted: list[int], said: tuple[object, ...], most: int
