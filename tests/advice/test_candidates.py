@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_the_speed_of_a_network_is_that_of_its_fastest_run(
     loaders = SimpleNamespace(plain=SimpleNamespace(batches=batches))
     monkeypatch.setattr(cost, "image_loaders", lambda _: loaders)
     monkeypatch.setattr(cost, "LONGEST", longest * 8)
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     ready.device = torch.device("cpu")
     speed = cost.speed_of(ready)
     assert len(begun) == runs
