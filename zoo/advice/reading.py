@@ -104,8 +104,8 @@ def read(
 
 
 def _end(hierarchy: Hierarchy) -> frozenset[str]:
-    """The head, and the last tenth of the units: as near to the task of the pretraining as the last
-    features are.
+    """The head, and the last tenth of the units, one at least: as near to the task of the
+    pretraining as the last features are.
     """
     units = hierarchy.units
     return frozenset({HEAD, *(unit.name for unit in units[int(END * len(units)) :])})
