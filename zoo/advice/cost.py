@@ -59,7 +59,7 @@ class Speed:
 
 
 def speed_of(prepared: PreparedRun) -> Speed:
-    """Measure it, by the fastest of some runs: a few images through the network, as a probe does."""
+    """Measure it by the fastest of some runs of a few images, as a probe does them."""
     model, units = prepared.model.eval(), prepared.hierarchy.units
     loader = image_loaders(prepared).plain
     images = torch.stack(
