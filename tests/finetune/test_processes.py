@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from accelerate import PartialState
+from fakes import warm
 from fakes.cuts import Cut, cut_at
 from fakes.torchrun import FSDP, run, weights
 from safetensors.torch import save_file
@@ -43,6 +44,18 @@ if met.is_main:
     except RuntimeError:
         sys.stdout.write("noticed\\n")
 met.wait()
+"""
+LEAVES = """
+import sys, torch, torch.distributed as dist
+from zoo.finetune.ranks.ranks import leave
+sys.setswitchinterval(10)  # as on a busy machine: the thread of gloo comes too late for the lock
+for at in range(10):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    value = torch.ones(4)
+    work = dist.all_reduce(value, async_op=True)
+    work.wait()
+    del work, value
+    leave()
 """
 TRY = """
 import json, sys, zoo
@@ -293,3 +306,12 @@ def test_a_batch_is_as_large_as_fits_where_the_least_does(
     assert vit == "team/vit"
     said = run(tmp_path, 2, str(workspace.root), str(shapes), text=FIND)
     assert said == ["16,0.00212", "8,0.0015", "8,0.0015"] * 2
+
+
+def test_a_process_that_ends_waits_for_no_thread_that_waits_for_it() -> None:
+    """With torch 2.7, the lowest version, it never ended."""
+    with warm.popen("-c", LEAVES) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()

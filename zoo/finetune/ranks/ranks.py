@@ -11,6 +11,7 @@ shard of the weights.
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from zoo.errors import MissingPackage, Unsupported
 from zoo.finetune.ranks.buckets import Buckets
 from zoo.finetune.ranks.synced import SyncedBatchNorm
 
-__all__ = ["ALONE", "Distributed", "Ranks", "join"]
+__all__ = ["ALONE", "Distributed", "Ranks", "join", "leave"]
 
 T = TypeVar("T")
 
@@ -122,6 +123,8 @@ STEP = timedelta(minutes=10)
 WORK = timedelta(days=1)
 """How long all wait for what the main rank does alone. A process that ends is noticed at once: gloo
 sees its connections close. Only one that hangs takes so long."""
+LEAVING = 0.1
+"""Seconds from the last operation to the end of the group. Its threads need far less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +241,23 @@ def join(device: str) -> tuple[Ranks, str]:
         )
     if not connected:
         # The group's threads abort a process that ends before them.
-        atexit.register(dist.destroy_process_group)
+        atexit.register(leave)
     waiting = dist.new_group(backend="gloo", timeout=WORK)
     counting = dist.new_group(backend="gloo", timeout=STEP)
     assert isinstance(waiting, dist.ProcessGroup)
     assert isinstance(counting, dist.ProcessGroup)
     rank = kind(state.process_index, world_size, way is not None, waiting, counting)
     return rank, str(state.device)
+
+
+def leave() -> None:
+    """End the process group, as this process ends.
+
+    A thread of gloo that still has the tensors of the last operation needs the interpreter's lock
+    to let go of them. torch 2.7 holds that lock while it waits for the thread, for ever.
+    """
+    time.sleep(LEAVING)  # without the lock
+    dist.destroy_process_group()
 
 
 def _refuse_mpi() -> None:
