@@ -1,6 +1,6 @@
 """Training steps beside other work: how long threads spin before they hand over the core.
 
-    python benchmarks/busy_cores.py [--rounds 3]
+    python benchmarks/busy_cores.py [--rounds 4]
 
 A step of tf_efficientnet_lite0 on 32 images of 64 pixels, in as many threads as there are cores:
 alone, and beside one process of another session that computes all the time. Each setting in a
@@ -56,7 +56,7 @@ def measured(setting: dict[str, str]) -> list[float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
