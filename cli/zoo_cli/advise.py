@@ -240,7 +240,7 @@ def _print_layers(layers: Layers) -> None:
             f"{gain.at} is {gain.score:.3f} ({gain.low:.3f} to {gain.high:.3f}) better than "
             f"{gain.end}: so it is where images are unlike those that the network was trained on"
         )
-    else:
+    elif gain.at != gain.over:
         paragraph(f"No earlier depth is known to be better than {gain.end}")
     if growth := layers.growth:
         sizes = ", ".join(f"{each.score:.3f} with {each.images:,}" for each in growth.sizes)

@@ -263,3 +263,20 @@ def test_series_are_asked_about_where_nothing_says_what_belongs_together(
 ) -> None:
     plan = planned(whole=True, recipe=Recipe(data="x", group_by=group_by))
     assert sum(each.startswith("images in series") for each in plan.changes) == said
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (Gain(at="one", over="head", score=0.2, low=0.1, high=0.3),
+         "unlike those of the pretraining: one knows 0.200 more than the last features"),
+        (Gain(at="one", over="two", score=0.2, low=-0.1, high=0.3),
+         "; like those of the pretraining: no earlier depth is known to be better than two, at the "
+         "end of the network"),
+        (Gain(at="head", over="head", score=0.0, low=-0.1, high=0.1),
+         "; no earlier depth says whether they are like those of the pretraining"),
+    ],
+)  # fmt: skip
+def test_how_like_they_are_is_said_as_far_as_it_is_known(gain: Gain, said: str) -> None:
+    layers = replace(LAYERS, depths=replace(LAYERS.depths, gain=gain))
+    assert planned(whole=True, layers=layers).scenario.text.endswith(said)

@@ -246,18 +246,19 @@ def _scenario(layers: Layers) -> Scenario:
         much = f": {growth.more} more would bring {growth.brings:.3f}"
         if few and growth.brings < MUCH:  # it cannot be seen
             count, much = "perhaps few", f"{much}, or as much as {growth.high:.3f}"
-    far = (
-        f"{gain.at} knows {gain.score:.3f} more than {gain.end}"
-        if unlike
-        else f"no earlier depth is known to be better than {gain.end}"
-    )
+    theirs = "those of the pretraining"
+    if gain.at == gain.over:
+        far = f"no earlier depth says whether they are like {theirs}"
+    elif unlike:
+        far = f"unlike {theirs}: {gain.at} knows {gain.score:.3f} more than {gain.end}"
+    else:
+        far = f"like {theirs}: no earlier depth is known to be better than {gain.end}"
     return Scenario(
         few=few,
         unlike=unlike,
         brings=brings,
         gain=gain.score,
-        text=f"{count} images{much}; "
-        f"{'unlike' if unlike else 'like'} those of the pretraining: {far}",
+        text=f"{count} images{much}; {far}",
     )
 
 
