@@ -511,9 +511,18 @@ class Zoo:
 
         return lineage(self.workspace, name)
 
-    def derived_from(self, manifest: Digest) -> list[str]:
-        """Names of the checkpoints that have this one as a parent, sorted."""
-        return [*self.workspace.registry.heirs(manifest)]
+    def derived_from(self, name: str | Digest) -> list[str]:
+        """Names of the checkpoints that have this one as a parent, sorted.
+
+        Args:
+            name: That of the checkpoint; or its digest, of one that need not be here any more.
+
+        Raises:
+            UnknownName: No checkpoint here is called so.
+        """
+        if not isinstance(name, Digest):
+            _, name = self.workspace.names.resolve(name)
+        return [*self.workspace.registry.heirs(name)]
 
     def diff(self, one: str, other: str) -> Diff:
         """What changes from one checkpoint to another, unit by unit and in what is recorded."""

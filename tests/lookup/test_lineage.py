@@ -12,6 +12,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import UnknownName
+from zoo.facade import Zoo
 from zoo.lookup.lineage import lineage
 from zoo.transfer.sync import pull, push
 from zoo.workspace import Workspace
@@ -145,3 +146,11 @@ def test_lineage_travels_where_the_ancestors_do_not(
     assert column(steps, "name") == [AGAIN, TUNED, BASE]
     assert column(steps, "manifest") == [str(family[name]) for name in (AGAIN, TUNED, BASE)]
     assert column(steps, "here") == [True, False, False]
+
+
+def test_what_derives_from_a_name_or_a_digest(zoo: Workspace, family: dict[str, Digest]) -> None:
+    opened = Zoo(zoo)
+    assert opened.derived_from(BASE) == opened.derived_from(family[BASE]) == [TUNED]
+    assert opened.derived_from(AGAIN) == []
+    with pytest.raises(UnknownName):
+        opened.derived_from("team/nothing")
