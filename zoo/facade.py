@@ -41,7 +41,7 @@ from zoo.remotes import (
 )
 from zoo.store.rights import for_all_of
 from zoo.store.signatures import copy_signatures
-from zoo.workspace import Workspace
+from zoo.workspace import Workspace, own_signers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -1046,13 +1046,15 @@ class Zoo:
 
         return remove_signature(self.workspace, name, beginning)
 
-    def signers(self) -> Signers:
+    @staticmethod
+    def signers() -> Signers:
         """Whose signatures count, and which names have to be signed, for the user of this machine
         in all zoos.
         """
-        return self.workspace.signers.all()
+        return own_signers().all()
 
-    def add_signer(self, name: str, file: Path | str) -> Signer:
+    @staticmethod
+    def add_signer(name: str, file: Path | str) -> Signer:
         """Have signatures count that were made with the key of a public key in a ``file``, or with
         one that the certificates in it lead to; ``name`` is what you call its owner.
 
@@ -1063,17 +1065,19 @@ class Zoo:
         """
         from zoo.transfer.sign import trust
 
-        return trust(self.workspace, name, Path(file))
+        return trust(own_signers(), name, Path(file))
 
-    def remove_signer(self, name: str) -> None:
+    @staticmethod
+    def remove_signer(name: str) -> None:
         """Have the signatures of somebody count no more.
 
         Raises:
             UnknownName: There is nobody of that name.
         """
-        self.workspace.signers.remove(name)
+        own_signers().remove(name)
 
-    def require_signatures(self, policy: Policy, names: str = "*") -> None:
+    @staticmethod
+    def require_signatures(policy: Policy, names: str = "*") -> None:
         """Say what a pull does with what nobody trusted has signed, if it is to get one of the
         names that a pattern matches, with its tag or without: ``off`` takes it, ``warn`` says so,
         ``enforce`` refuses it, and so does ``published``, unless it comes from whoever publishes
@@ -1082,7 +1086,7 @@ class Zoo:
         Raises:
             InvalidOption: There is no such policy, or no name can match.
         """
-        self.workspace.signers.require(policy, names)
+        own_signers().require(policy, names)
 
     # Use: what reads or writes weights.
 

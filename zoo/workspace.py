@@ -47,7 +47,7 @@ from zoo.trust import Trust
 if TYPE_CHECKING:
     from zoo.registry import Registry
 
-__all__ = ["ID", "Check", "Workspace", "trust_in"]
+__all__ = ["ID", "Check", "Workspace", "own_signers", "trust_in"]
 
 LOG = logging.getLogger("zoo")
 REGISTRY = "registry.db"
@@ -60,6 +60,11 @@ USER = os.getuid() if hasattr(os, "getuid") else None
 
 Check = Callable[[RefEntry | None], None]
 """Gets the newest entry of a ref, and raises where the ref must not move on from it."""
+
+
+def own_signers() -> Signers:
+    """Whose signatures count for this user, in all zoos."""
+    return Signers(JsonFile(Disk(config.settings()), SIGNERS, USER))
 
 
 def trust_in(root: Path) -> Trust:
@@ -86,7 +91,7 @@ class Workspace:
         self.root = root
         self.store = shared_store(root) or Store.open(root)
         self.trust = trust_in(root)
-        self.signers = Signers(JsonFile(Disk(config.settings()), SIGNERS, USER))
+        self.signers = own_signers()
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         """Pickled as its folder: another process opens it itself."""

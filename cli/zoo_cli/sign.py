@@ -143,7 +143,9 @@ def signers(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    known = open_zoo().signers()
+    from zoo import Zoo
+
+    known = Zoo.signers()
     if as_json:
         print_json(known.to_json())
         return
@@ -165,7 +167,9 @@ def signers_add(name: str, file: Path, as_json: bool) -> None:
     That is a public key, or the certificates of an authority, in PEM. An authority vouches for
     whomever it certifies: take one that certifies nobody else.
     """
-    done = open_zoo().add_signer(name, file)
+    from zoo import Zoo
+
+    done = Zoo.add_signer(name, file)
     if as_json:
         print_json(done.to_json())
     else:
@@ -176,7 +180,9 @@ def signers_add(name: str, file: Path, as_json: bool) -> None:
 @click.argument("name")
 def signers_remove(name: str, as_json: bool) -> None:
     """Have the signatures of NAME count no more. What was pulled stays."""
-    open_zoo().remove_signer(name)
+    from zoo import Zoo
+
+    Zoo.remove_signer(name)
     if as_json:
         print_json({"name": name})
     else:
@@ -199,8 +205,9 @@ def signers_require(policy: Policy, names: str, as_json: bool) -> None:
       zoo signers require enforce
       zoo signers require published 'timm/*'
     """
-    zoo = open_zoo()
-    zoo.require_signatures(policy, names)
+    from zoo import Zoo
+
+    Zoo.require_signatures(policy, names)
     if as_json:
         print_json({"names": names, "policy": policy})
     else:

@@ -10,6 +10,7 @@ from zoo.domain.limits import SIGNATURES
 from zoo.domain.signature import Signature, Signer
 from zoo.errors import Conflict, InvalidOption, UnknownName
 from zoo.signing import check_installed
+from zoo.signing.signers import Signers
 from zoo.store.signatures import (
     StoredSignature,
     folder_of,
@@ -127,7 +128,7 @@ def signatures(
     return (each for each, _ in examined(store, manifest, path, trusted))
 
 
-def trust(workspace: Workspace, name: str, file: Path) -> Signer:
+def trust(signers: Signers, name: str, file: Path) -> Signer:
     """Have signatures count by whoever has the key of the public key, or of an authority, in a
     ``file``.
 
@@ -140,5 +141,5 @@ def trust(workspace: Workspace, name: str, file: Path) -> Signer:
     from zoo.signing.sign import read_signer
 
     signer = read_signer(name, file)
-    workspace.signers.add(signer)
+    signers.add(signer)
     return signer

@@ -101,6 +101,17 @@ def test_a_signature_goes_with_the_checkpoint(
     assert [file.name for file in signatures_in(lab)] == [file.name for file in signatures_in(mine)]
 
 
+def test_whom_one_trusts_is_said_outside_a_zoo_too(bare: Run, alice: Key) -> None:
+    bare("ls").refused("no zoo")
+    bare("signers", "add", "alice", alice.public).done()
+    bare("signers", "require", "enforce", "team/*").done()
+    told = bare("signers", "--json").done().json
+    assert [each["name"] for each in told["signers"]] == ["alice"]
+    assert told["policies"] == {"team/*": "enforce"}
+    bare("signers", "remove", "alice").done()
+    assert bare("signers", "--json").done().json["signers"] == []
+
+
 def test_several_may_sign_and_one_that_is_trusted_is_enough(
     bare: Run, mine: Path, new: Path, alice: Key, mallory: Key
 ) -> None:
