@@ -10,6 +10,7 @@ from fakes.moves import append
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.domain.digest import Digest
+from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import (
@@ -410,3 +411,21 @@ def test_a_bare_word_is_no_folder_where_remotes_have_names(tmp_path: Path) -> No
     assert caught.value.near == ("team",)
     assert "./teem" in str(caught.value.hint)
     workspace.close()
+
+
+def test_who_comes_at_the_same_moment_comes_after_the_other(zoo: Workspace) -> None:
+    """As two runs that end at once, with the same name to save to."""
+    ref = Reference.parse("team/net")
+    first, mine, theirs = (store_checkpoint(zoo.store, tensors(seed)) for seed in range(3))
+    zoo.move(ref, first, "test")
+    seen: list[Digest] = []
+
+    def check(newest: RefEntry | None) -> None:
+        assert newest
+        seen.append(newest.manifest)
+        if newest.manifest == first:  # somebody else, between what is read and what is written
+            append(zoo.store, ref, theirs, "another")
+
+    zoo.move(ref, mine, "test", check=check)
+    assert seen == [first, theirs]
+    assert [entry.manifest for entry in zoo.store.history(ref)] == [first, theirs, mine]

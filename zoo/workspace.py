@@ -21,7 +21,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.limits import JSON_FILE_BYTES
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
-from zoo.errors import MissingObject, NoZoo, ZooError, disk_errors
+from zoo.errors import Conflict, MissingObject, NoZoo, ZooError, disk_errors
 from zoo.indexed import Index, Reindexed, reindex
 from zoo.machine import shared_store
 from zoo.names import Names
@@ -202,7 +202,7 @@ class Workspace:
         """Keep a manifest whose objects are stored, and move ``ref`` to it as `move` does.
 
         Raises:
-            Conflict: Someone else moved the ref meanwhile.
+            Conflict: As for `move`.
             InvalidManifest: It breaks the format; nothing was kept.
         """
         digest = self.keep(manifest)
@@ -238,7 +238,7 @@ class Workspace:
         ``check`` gets the newest entry, and raises where the ref must not move on from it.
 
         Raises:
-            Conflict: Someone else moved the ref meanwhile, or a prune is under way.
+            Conflict: The ref is protected, or a prune is under way.
             MissingObject: The checkpoint is not here, or not any more.
         """
         self.registry.check_writable()  # if it cannot be, nothing moves
@@ -246,11 +246,18 @@ class Workspace:
             self.store.require_manifest(digest)
             # First, so that what cannot be indexed gets no name.
             self.index.add_checkpoint(digest)
-            current = self.store.read_ref(ref)
-            if check:
-                check(current)
-            with self.index.noted(ref):
-                return append_after(self.store, current, ref, digest, why, note)
+            while True:
+                current = self.store.read_ref(ref)
+                if check:
+                    check(current)
+                try:
+                    with self.index.noted(ref):
+                        return append_after(self.store, current, ref, digest, why, note)
+                except Conflict:
+                    # Somebody moved it since it was read, as where two runs end at once: what took
+                    # hours is not refused for that, but comes after it.
+                    if self.store.read_ref(ref) == current:
+                        raise
 
     def adopt(self, ref: Reference, current: RefEntry, digest: Digest, why: str) -> RefEntry:
         """Point ``ref``, whose newest entry is ``current``, at the same files with their
