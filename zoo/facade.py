@@ -747,10 +747,9 @@ class Zoo:
         names.check_free(ref)
         # Of a snapshot all files, not only those of its checkpoint.
         digest = names.target_at(name, at) if at else names.target(name)[1]
-        if not force:
-            names.check_becomes(ref, digest)
+        check = None if force else lambda _: names.check_becomes(ref, digest)
         why = f"tag {name}" + (f" at {at:%F}" if at else "")
-        entry = self.workspace.move(ref, digest, why, note=note)
+        entry = self.workspace.move(ref, digest, why, note=note, check=check)
         with suppress(InvalidReference):  # of a digest it is not known which name is meant
             path = Reference.parse(name).path
             copy_signatures(self.workspace.store, digest, path, ref.path)
