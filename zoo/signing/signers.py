@@ -93,7 +93,9 @@ class Signers:
         """
         if policy not in POLICIES:
             raise InvalidOption(f"'{policy}' is none of {', '.join(POLICIES)}")
-        if not PATTERN.fullmatch(pattern) or not ("/" in pattern or is_pattern(pattern)):
+        parts = pattern.split("/")  # a name has two
+        one = len(parts) == 1 and not is_pattern(pattern)
+        if not PATTERN.fullmatch(pattern) or one or len(parts) > 2 or "" in parts:
             hint = "such as team/*, or team/flowers for all of its tags"
             raise InvalidOption(f"no name can match '{clean(pattern)}'", hint=hint)
         with self._kept.change() as kept:
