@@ -72,6 +72,8 @@ class App:
         self._looking = CapacityLimiter(THREADS)
         self._sending, self._telling = Slots(THREADS, SHARE), Slots(THREADS, SHARE)
         self._waiting = Slots(THREADS, SHARE)
+        # On the event loop nothing waits for a database or a bucket across a network.
+        self._near = hub.workspace.store.is_near and hub.accounts.is_near
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -114,6 +116,8 @@ class App:
                 async with self._waiting.taken(self.hub.seals.token(seal_of(call))):
                     looking = self._looking
                     answer = await run_sync(self.answer, call, route, fields, limiter=looking)
+            elif known := self._known(call, route, fields):
+                answer = known
             elif route.method == "GET":
                 limiter = self._answering
                 answer = await run_sync(self.answer, call, route, fields, limiter=limiter)
@@ -143,6 +147,18 @@ class App:
                 call = replace(call, body=await read_body(call.headers, receive))
         done = replace(asked, call=call), route, fields
         return await run_sync(self._handled, *done, limiter=self._answering)
+
+    def _known(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Answer | None:
+        """What is answered out of memory, on the event loop: threads that take turns with it, for
+        as little as that, take more than twice the time of the processor (ADR 71).
+        """
+        if route.known is None or not self._near:
+            return None
+        try:
+            ask = self._asked(route, call, fields, blocking=False)
+            return route.known(ask, **_own(route, fields))
+        except Exception:  # noqa: BLE001 - a thread tries it again, and tells
+            return None
 
     def answer(self, call: Call, route: HubRoute, fields: Mapping[str, str]) -> Answer:
         """What is answered; whatever fails is told, too."""
@@ -201,10 +217,13 @@ class App:
             asked = f"{call.method} {route.path}: {refused.message}"
             self.hub.accounts.audit.refuse(refused.code, name, asked)
 
-    def _asked(self, route: HubRoute, call: Call, fields: Mapping[str, str]) -> Ask:
+    def _asked(
+        self, route: HubRoute, call: Call, fields: Mapping[str, str], *, blocking: bool = True
+    ) -> Ask:
         """The request with who asks.
 
         Raises:
+            BlockingIOError: Not ``blocking``, and that is not known out of memory.
             Refused: Whoever asks may not; nobody learns what is there and what is not.
         """
         if route.scope == "open":
@@ -212,7 +231,7 @@ class App:
         if route.page and route.method != "GET":
             check_origin(call.headers, call.base)
         repo = repo_of(fields) if _action(route) else ""
-        actor, rules = self._identify(route, call, repo)
+        actor, rules = self._identify(route, call, repo, blocking=blocking)
         if actor is None:
             secret = read_secret(_token(call) or "")
             asked_by("", secret.id if secret else "")
@@ -229,13 +248,17 @@ class App:
             ask.require(action)
         return ask
 
-    def _identify(self, route: HubRoute, call: Call, repo: str = "") -> tuple[Actor | None, Rules]:
+    def _identify(
+        self, route: HubRoute, call: Call, repo: str = "", *, blocking: bool = True
+    ) -> tuple[Actor | None, Rules]:
         """Who asks, as `Accounts.authenticate` tells. A session counts for pages and for reading a
         repository; nothing else is done for a browser that a stranger's page may have sent.
         """
         accounts, alone, sent = self.hub.accounts, self.hub.alone, _token(call)
         counts = route.page or (route.method == "GET" and route.scope == "read")
         session = read_cookie(call) if counts and sent is None else ""
+        if not blocking and (alone or session):
+            raise BlockingIOError
         if alone and not alone.knows(session):
             raise Refused("NoToken", BY_LINK)
         if alone:
@@ -243,7 +266,7 @@ class App:
         if session:
             actor, rules = accounts.holder(accounts.sessions.token(session), repo)
             return actor or ANYBODY, rules
-        return accounts.authenticate(sent, repo)
+        return accounts.authenticate(sent, repo, blocking=blocking)
 
     def _new_name(self, call: Call, route: HubRoute, repo: str) -> Answer | None:
         """Where to go instead, if a repository has another name now, and both may be read."""

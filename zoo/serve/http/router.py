@@ -61,6 +61,8 @@ class Route(Generic[S]):
         slow: Whether a ``GET`` may take minutes: it takes a turn of its own, and nobody else's.
         body: What the handler reads its body as, from JSON.
         query: What the handler looks at of what follows the question mark.
+        known: Answers as the handler does where that is in memory, and None where it is not. It
+            runs on the event loop, where it must not wait for anything.
     """
 
     method: str
@@ -76,6 +78,7 @@ class Route(Generic[S]):
     slow: bool = False
     body: type[Struct] | None = None
     query: tuple[str, ...] = ()
+    known: Callable[..., Answer | None] | None = None
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

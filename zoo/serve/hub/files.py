@@ -14,7 +14,7 @@ from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import Commit
 from zoo.serve.keep.view import View, ViewedFile
 
-__all__ = ["file_of", "raw", "resolve"]
+__all__ = ["file_of", "raw", "resolve", "resolve_known"]
 
 COUNTED = (
     CONFIG,
@@ -40,28 +40,58 @@ def resolve(ask: Ask, revision: str, path: str) -> Answer:
     file = file_of(ask, commit, path)
     if commit.id != revision and not OLD.search(ask.call.headers.get("user-agent", "")):
         return _pinned(ask, commit, "resolve", path)
-    if _is_download(ask, ask.view(commit), path):
-        ask.hub.accounts.downloads.count(ask.repo)
+    return _resolved(ask, commit, ask.view(commit), file, revision)
+
+
+def resolve_known(ask: Ask, revision: str, path: str) -> Answer | None:
+    """As `resolve`, of what is in memory: HEAD, of a commit, of files that were asked for before.
+    Clients ask so for each file of a repository, which leaves few of them to wait for a thread.
+    """
+    hub = ask.hub
+    if (
+        ask.call.method != "HEAD"
+        or (commit := hub.history.known_commit(ask.repo, revision)) is None
+    ):
+        return None
+    view = hub.views.known(commit.manifest)
+    file = view.file(path) if view else None
+    return _resolved(ask, commit, view, file, revision) if view and file else None
+
+
+def _resolved(ask: Ask, commit: Commit, view: View, file: ViewedFile, revision: str) -> Answer:
+    """A file of a commit, or what is asked for of it."""
     etag = f'"{file.etag}"'
     headers = _headers(ask, commit, revision, etag) | {
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(path, safe='')}",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.path, safe='')}",
     }
     if is_known(ask.call.headers, etag):
-        return Answer(status=304, headers=headers)
-    span = None
-    if ask.call.method == "GET":
-        span = asked_range(ask.call.headers, file.size, etag)
-    begin, end = span or (0, file.size)
-    if span:
-        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{file.size}"
-    if ask.call.method == "HEAD":  # the ranges of all objects are not worked out for that
+        answer = Answer(status=304, headers=headers)
+    elif ask.call.method == "HEAD":  # the ranges of all objects are not worked out for that
         if file.text is None:
             ask.check_here(commit.manifest)
-        return Answer(headers=headers, length=file.size)
-    body = _body(ask, commit, file, begin, end)
-    return Answer(status=206 if span else 200, headers=headers, body=body)
+        answer = Answer(headers=headers, length=file.size)
+    else:
+        answer = _sent(ask, commit, file, headers, asked_range(ask.call.headers, file.size, etag))
+    if _is_download(ask, view, file.path):
+        ask.hub.accounts.downloads.count(ask.repo)
+    return answer
+
+
+def _sent(
+    ask: Ask,
+    commit: Commit,
+    file: ViewedFile,
+    headers: dict[str, str],
+    span: tuple[int, int] | None,
+) -> Answer:
+    """A file, or a span of it."""
+    if span is None:
+        return Answer(headers=headers, body=_body(ask, commit, file, 0, file.size))
+    begin, end = span
+    headers["Content-Range"] = f"bytes {begin}-{end - 1}/{file.size}"
+    return Answer(status=206, headers=headers, body=_body(ask, commit, file, begin, end))
 
 
 def _is_download(ask: Ask, view: View, path: str) -> bool:

@@ -232,8 +232,8 @@ HUB: tuple[Route[Hub], ...] = (
     ),
     Route(
         method="GET", path="/{namespace}/{name}/resolve/{revision}/{path...}", scope="read",
-        handler=files.resolve, errors=(*REVISION, "RangeNotSatisfiable", "Damaged"),
-        summary="a file",
+        handler=files.resolve, known=files.resolve_known, summary="a file",
+        errors=(*REVISION, "RangeNotSatisfiable", "Damaged"),
     ),
     Route(
         method="GET", path="/{namespace}/{name}/raw/{revision}/{path...}", scope="read",

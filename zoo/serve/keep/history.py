@@ -25,7 +25,7 @@ from zoo.serve.keep.recent import LruCache
 from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.store import Store
-from zoo.store.capabilities import folders, present
+from zoo.store.capabilities import folders
 from zoo.store.refs import entry_name
 
 __all__ = ["DUPLICATE", "ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
@@ -181,18 +181,25 @@ class History:
         """The newest entry of a name; None if there is none. One that is known is not read again
         while its file is the same, and no other one follows.
         """
+        if known := self._known_newest(ref):
+            return known
         store = self._store
-        if known := self._entries.get(ref):
-            file, entry = known
-            there = present(store.backend, [file.name, after := entry_name(ref, entry.number + 1)])
-            if there.get(file.name) == file and after not in there:
-                return entry
         newest = store.read_ref(ref)
         stored = store.backend.stat(entry_name(ref, newest.number)) if newest else None
         # Read once more: in between another one may have taken its place.
         if newest and stored and store.read_ref(ref) == newest:
             self._entries.put(ref, (stored, newest))
         return newest
+
+    def _known_newest(self, ref: Reference) -> RefEntry | None:
+        """The newest entry of a name, if it is the one that was read last."""
+        if known := self._entries.get(ref):
+            file, entry = known
+            after = entry_name(ref, entry.number + 1)
+            there = self._store.local.present([file.name, after])
+            if there.get(file.name) == file and after not in there:
+                return entry
+        return None
 
     def commits(self, version: Version, patience: float) -> tuple[Commit, ...]:
         """The commits of a version, newest first.
@@ -284,6 +291,14 @@ class History:
                     self._found.put((repo, revision), version.ref)
                     return commit
         return None
+
+    def known_commit(self, repo: str, id: str) -> Commit | None:  # noqa: A002
+        """What an id of a commit is, if it is in memory and nothing is to be read for it."""
+        ref = self._found.get((repo, id))
+        entry, line = (self._known_newest(ref), self._recent.get(ref)) if ref else (None, None)
+        if entry is None or entry.deleted or line is None or line.number != entry.number:
+            return None
+        return next((commit for commit in line.commits if commit.id == id), None)
 
     def ids(self, repo: str, digits: str, patience: float) -> set[str]:
         """The ids of its commits that begin with some digits. Raises as `commits`."""

@@ -65,6 +65,10 @@ class Views:
                 raise NotYet(f"checkpoint {digest.short}", "is being described") from None
         return self._recent.put(digest, self._build_view(digest, document, described))
 
+    def known(self, digest: Digest) -> View | None:
+        """The view of a checkpoint or a snapshot, if it is in memory."""
+        return self._recent.get(digest)
+
     def knows(self, digest: Digest) -> bool:
         """Whether the view of a checkpoint or a snapshot is told without building its network."""
         if self._recent.get(digest) or read_view(self._store, digest):

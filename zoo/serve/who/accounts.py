@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
+from functools import partial
+from typing import NamedTuple, NoReturn, Self
 
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, or_, select, update
 
@@ -15,7 +16,7 @@ from zoo.domain.reference import Reference, check_namespace
 from zoo.domain.result import Result
 from zoo.errors import Conflict, DiskFull, InvalidOption, InvalidReference, UnknownName
 from zoo.registry.engine import reading, writing
-from zoo.registry.sql import put
+from zoo.registry.sql import SQLITE, put
 from zoo.serve.who import schema
 from zoo.serve.who.audit import Audit, record
 from zoo.serve.who.cache import ReadCache
@@ -146,6 +147,11 @@ class Accounts:
         self.devices, self.locks = Devices(engine), Locks(engine)
         self.providers, self.publishers = Providers(engine), Publishers(engine)
         self.setup, self.downloads = Setup(engine), Downloads(engine)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether its database is a file, which is asked for as soon as memory is."""
+        return self._engine.dialect.name == SQLITE
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -298,18 +304,25 @@ class Accounts:
                 raise UnknownName("token", id, hint="zoo serve token ls lists them")
             end_tokens(connection, [id])
 
-    def authenticate(self, text: str | None, repo: str = "") -> tuple[Actor | None, Rules]:
+    def authenticate(
+        self, text: str | None, repo: str = "", *, blocking: bool = True
+    ) -> tuple[Actor | None, Rules]:
         """Whose token this is, None if nobody's or not any more; and who may do what: of all, or of
         one repository. Without a token it is anybody.
+
+        Raises:
+            BlockingIOError: Not ``blocking``, and there is more to do than to look into memory.
         """
         secret = read_secret(text) if text is not None else None
-        row, actor, rules = self._holder(secret.id if secret else "", repo)
+        row, actor, rules = self._holder(secret.id if secret else "", repo, blocking=blocking)
         if text is None:
             return ANYBODY, rules
         now = _now()
         if not secret or not row or not secret.is_kept_as(row.secret):
             return None, rules
         if actor and (not row.used or row.used <= utc_text(now - timedelta(seconds=USED_SECONDS))):
+            if not blocking:
+                raise BlockingIOError
             with suppress(DiskFull):  # who reads, or deletes, need not wait for room
                 self._note_use(row.id, now)
         return actor, rules
@@ -328,10 +341,11 @@ class Accounts:
         _, actor, rules = self._holder(token_id, repo)
         return actor, rules
 
-    def _holder(self, token_id: str, repo: str) -> tuple[Row[object] | None, Actor | None, Rules]:
-        row, teams, rules = self._cache.get(
-            (token_id, repo), lambda: self._read_holder(token_id, repo)
-        )
+    def _holder(
+        self, token_id: str, repo: str, *, blocking: bool = True
+    ) -> tuple[Row[object] | None, Actor | None, Rules]:
+        read = partial(self._read_holder, token_id, repo) if blocking else _would_block
+        row, teams, rules = self._cache.get((token_id, repo), read)
         if not row or row.revoked or (row.expires and row.expires <= utc_text(_now())):
             return row, None, rules
         actor = Actor(
@@ -510,6 +524,10 @@ def _describe_token(token: Token) -> str:
     """What a token is for, in a line."""
     only = f", {' '.join(token.only)} only" if token.only else ""
     return f"{token.account} to {token.purpose}{only}, until {token.expires or 'it is revoked'}"
+
+
+def _would_block() -> NoReturn:
+    raise BlockingIOError
 
 
 def _now() -> datetime:
