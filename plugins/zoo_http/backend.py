@@ -26,7 +26,8 @@ from zoo_http.tokens import HttpTokens
 
 __all__ = ["HttpBackend"]
 
-PIECE = 256 * 1024
+PIECE = 1 << 20
+"""Bytes that are read at a time: with fewer, the threads of a pull wait for each other more."""
 JOB = (
     "GitHub Actions: permissions: id-token: write; GitLab: id_tokens: ZOO_ID_TOKEN: aud: URL; "
     "others: < FILE, with a token of OpenID Connect for the server's URL"
