@@ -15,6 +15,7 @@ import pytest
 from blake3 import blake3
 from fakes.sending import sha256
 from fakes.served import Got, Served, serving
+from fakes.signed import sign_in
 from fakes.small_disk import Disk, small_disk
 from safetensors.numpy import save
 
@@ -188,6 +189,18 @@ def test_the_reserve_is_taken_and_used(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(reserve, "shutil", usage)
     kept.keep()
     assert not file.exists()
+
+
+def test_rights_are_taken_with_a_form(full: Full) -> None:
+    """The admin's own page revokes a token that has leaked, and nothing new is made there."""
+    leaked = full.served.token("ann", "write")
+    (token,) = full.served.accounts.tokens("ann")
+    signed = sign_in(full.served.url, full.token)
+    full.fill()
+    assert signed.send("/-/people/ann", do="make", name="x", purpose="read").code == "DiskFull"
+    assert full.served.ask("/api/whoami-v2", token=leaked).status == 200
+    signed.did("/-/people/ann", do="revoke", id=token.id)
+    assert full.served.ask("/api/whoami-v2", token=leaked).status == 401
 
 
 def test_a_folder_of_that_name_ends_no_deletion(tmp_path: Path) -> None:

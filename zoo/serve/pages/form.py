@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from zoo.errors import Conflict, Invalid, InvalidOption, NotFound
 from zoo.serve.http.answer import Answer
@@ -16,6 +17,8 @@ from zoo.serve.pages.page import Look, show, site_of
 
 __all__ = ["Form", "form_route"]
 
+TAKES_AWAY = ("remove", "remove-hook", "revoke", "take", "unlink")
+"""Forms that can be sent on a full disk, too: who may do something no more is kept from it then."""
 Change = Callable[..., str]
 """From a request, a `Form` and the fields of its path: changes something. A secret that is shown
 this once, or nothing.
@@ -60,7 +63,9 @@ def form_route(
         if do not in changes:
             raise Refused("BadRequest", "no form of this page sends that")
         try:
-            site = replace(site, secret=changes[do](ask, form, **fields))
+            change = partial(changes[do], ask, form, **fields)
+            secret = ask.hub.reserve.spend(change) if do in TAKES_AWAY else change()
+            site = replace(site, secret=secret)
         except (Invalid, NotFound, Conflict) as error:
             site, status, code = replace(site, error=error.message), 400, "BadRequest"
         if not (site.secret or site.error):

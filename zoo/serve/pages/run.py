@@ -275,7 +275,7 @@ def delete_run(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
     _run(ask, id)
     if ask.call.form.get("do") != ["delete"]:
         raise Refused("BadRequest", "no form of this page sends that")
-    delete_reported(ask, id)
+    ask.hub.reserve.spend(lambda: delete_reported(ask, id))
     headers = {"Location": f"{urlsplit(ask.call.base).path}/runs", "Cache-Control": "no-store"}
     return Answer(status=303, headers=headers)
 
