@@ -13,17 +13,30 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import numpy as np
-from fakes.sending import sha256
-from fakes.served import Served, ask, commit, serving
+from blake3 import blake3
+from fakes.checkpoints import entry, store_checkpoint
+from fakes.sending import sha256, shard, xorb
+from fakes.served import Got, Served, ask, commit, serving
 from safetensors.numpy import save
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from zoo.domain.digest import Digest
+from zoo.domain.reference import Reference
+from zoo.remotes import connect
+from zoo.serve.hub import lfs
+from zoo.store.listing import name_of
+from zoo.store.refs import entry_name
 from zoo.store.verify import verify
 
 __all__ = ["DONE", "IN_PARTS", "STORIES", "look", "run", "told_by"]
@@ -34,6 +47,7 @@ DONE = {200, 201, 202, 404, 409}
 """Of a step that is done again: it was done already, perhaps."""
 Step = Callable[[Served, str], int]
 REPO = "ann/line"
+REF = Reference.parse(REPO)
 
 
 class Deaths:
@@ -95,14 +109,126 @@ def _lfs(seed: int) -> Step:
             there = file["actions"]["upload"]["href"].removeprefix(served.url)
             if (got := ask(served.url, there, "PUT", body=data)).status != 200:
                 return got.status
-        value = {"path": "model.safetensors", "algo": "sha256", "oid": oid, "size": size}
-        lines = [{"key": "header", "value": {"summary": f"weights {seed}"}},
-                 {"key": "lfsFile", "value": value}]  # fmt: skip
-        body = "\n".join(map(json.dumps, lines)).encode()
-        path = f"/api/models/{REPO}/commit/main"
-        return ask(served.url, path, "POST", token=token, body=body).status
+        return _commit_file(served, token, data, f"weights {seed}").status
 
     return step
+
+
+def _commit_file(served: Served, token: str, data: bytes, title: str) -> Got:
+    """Commit a file that was sent."""
+    file = {"path": "model.safetensors", "algo": "sha256", "oid": sha256(data), "size": len(data)}
+    lines = [{"key": "header", "value": {"summary": title}}, {"key": "lfsFile", "value": file}]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    return ask(served.url, f"{MODEL}/commit/main", "POST", token=token, body=body)
+
+
+def _post(served: Served, path: str, token: str, value: object) -> Got:
+    return ask(served.url, path, "POST", token=token, body=json.dumps(value).encode())
+
+
+def _path(url: str) -> str:
+    """The part of a URL that a server is asked for."""
+    return urlsplit(url)._replace(scheme="", netloc="").geturl()
+
+
+def _all_done(*asked: Callable[[], Got]) -> int:
+    """Ask one after the other, until something is refused; the status of the last one."""
+    status = 200
+    for each in asked:
+        status = each().status
+        if status not in DONE:
+            break
+    return status
+
+
+def _multipart(seed: int) -> Step:
+    """Sends a file in parts, and commits it."""
+
+    @patch.object(lfs, "PART_BYTES", 20_000)
+    def step(served: Served, token: str) -> int:
+        data = _weights(seed)
+        asked = {"oid": sha256(data), "size": len(data)}
+        wanted = {"operation": "upload", "transfers": ["multipart"], "objects": [asked]}
+        told = _post(served, f"/{REPO}.git/info/lfs/objects/batch", token, wanted)
+        if told.status != 200:
+            return told.status
+        upload = told.json["objects"][0].get("actions", {}).get("upload")
+        sends = list[Callable[[], Got]]()
+        if upload:
+            header = upload["header"]
+            size = int(header.pop("chunk_size"))
+            for number, url in header.items():
+                part = data[size * (int(number) - 1) :][:size]
+                sends.append(partial(ask, served.url, _path(url), "PUT", body=part))
+            sends.append(partial(_post, served, _path(upload["href"]), "", asked))
+        return _all_done(*sends, partial(_commit_file, served, token, data, f"parts {seed}"))
+
+    return step
+
+
+def _xet(seed: int) -> Step:
+    """Sends a file as clients of Xet do, and commits it."""
+
+    def step(served: Served, token: str) -> int:
+        data = _weights(seed)
+        told = ask(served.url, f"{MODEL}/xet-write-token/main", token=token)
+        if told.status != 200:
+            return told.status
+        space, secret = _path(told.json["casUrl"]), told.json["accessToken"]
+        name, body, count = xorb(data)
+        whole = shard([(sha256(data), [(name, 0, count, len(data))])])
+        send = partial(ask, served.url, method="POST", token=secret)
+        return _all_done(
+            partial(send, f"{space}/v1/xorbs/default/{name}", body=body),
+            partial(send, f"{space}/v1/shards", body=whole),
+            partial(_commit_file, served, token, data, f"xet {seed}"),
+        )
+
+    return step
+
+
+@cache
+def _checkpoint(seed: int) -> Mapping[str, bytes]:
+    """The files of a store with one checkpoint, its manifest last."""
+    values = np.random.default_rng(seed).standard_normal((2, 9_000), "f4")
+    with TemporaryDirectory() as folder:
+        store = connect(f"{folder}/remote", create=True)
+        manifest = store_checkpoint(store, {"a": values[0], "b": values[1]})
+        names = [name_of("objects", item) for item, _ in store.document(manifest).objects()]
+        return {
+            name: b"".join(store.backend.open(name))
+            for name in (*sorted({*names}), name_of("manifests", manifest))
+        }
+
+
+def _push(number: int) -> Step:
+    """Sends a checkpoint as zoo does, its first object in parts, and moves the name to it."""
+    files, before = _checkpoint(number), _checkpoint(number - 1) if number > 1 else {}
+    (first, large), *others = files.items()
+
+    def step(served: Served, token: str) -> int:
+        send = partial(ask, served.url, method="PUT", token=token)
+        pieces = {blake3(part).hexdigest(): part for part in (large[:20_000], large[20_000:])}
+        digest, previous = _manifest_of(files), _manifest_of(before) if before else None
+        moved = replace(entry(number, digest, previous), by="ann", why="push").to_bytes()
+        parts = [
+            partial(send, f"/zoo/v1/parts/{at}-{name}/{first}", body=part)
+            for at, (name, part) in enumerate(pieces.items())
+        ]
+        return _all_done(
+            *parts,
+            partial(_post, served, f"/zoo/v1/parts/{first}", token, {"parts": [*pieces]}),
+            *(partial(send, f"/zoo/v1/store/{name}", body=data) for name, data in others),
+            partial(
+                send, f"/zoo/v1/store/{entry_name(REF, number)}", body=moved, If_None_Match="*"
+            ),
+        )
+
+    return step
+
+
+def _manifest_of(files: Mapping[str, bytes]) -> Digest:
+    return Digest("blake3", [*files][-1].rpartition("/")[2].removesuffix(".json"))
 
 
 MODEL = f"/api/models/{REPO}"
@@ -119,6 +245,9 @@ STORIES: dict[str, Sequence[Step]] = {
         _send(f"{MODEL}/branch/side", "DELETE"),
     ),
     "weights": (CREATE, _lfs(0), _lfs(1)),
+    "parts": (CREATE, _multipart(0), _multipart(1)),
+    "xet": (CREATE, _xet(0), _xet(1)),
+    "push": (CREATE, _push(1), _push(2)),
     "repositories": (
         CREATE, _commit("one"), _send(f"{MODEL}/branch/side", "POST", {}), COPY,
         _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, DELETE,
