@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from zoo import config
 from zoo.domain.digest import Digest
-from zoo.domain.history import RENAMED, RefEntry
+from zoo.domain.history import RENAMED, RESTORED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, Protected, UnknownName
 from zoo.store import Store
@@ -116,7 +116,7 @@ def append_restoration(store: Store, ref: Reference) -> RefEntry:
         # A server looks itself: it shows nothing of what is deleted.
         if not is_served(store.backend):
             store.require_manifest(current.manifest)
-        return _append(store, ref, current, current.manifest, "restore")
+        return _append(store, ref, current, current.manifest, RESTORED)
 
 
 def append_renaming(store: Store, ref: Reference, of: RefEntry, new: Reference) -> RefEntry:

@@ -16,7 +16,7 @@ from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.errors import MALFORMED, InvalidManifest, InvalidReference
 
-__all__ = ["PULLED", "RENAMED", "RENAMES", "RefEntry", "moved_from", "was_pulled"]
+__all__ = ["PULLED", "RENAMED", "RENAMES", "RESTORED", "RefEntry", "moved_from", "was_pulled"]
 
 PULLED = "pull from "
 """Why a name moved begins so where a pull moved it."""
@@ -24,6 +24,10 @@ RENAMED = "renamed to "
 """Why a name was deleted begins so where it got another one."""
 RENAMES = "rename "
 """Why that one was given begins so."""
+RESTORED = "restore"
+"""Why a name that was deleted is there again as the same one; for any other reason it is another
+one, that has nothing of what was there before.
+"""
 
 CHECKSUM = "checksum"
 
@@ -62,6 +66,11 @@ class RefEntry(Result):
     def when(self) -> datetime | None:
         """``at`` as a time in UTC; None if the text is no time."""
         return self.parse_time(self.at)
+
+    @property
+    def restores(self) -> bool:
+        """Whether it brings back a name that was deleted before it."""
+        return self.why == RESTORED and self.manifest == self.previous
 
     @property
     def renamed(self) -> Reference | None:

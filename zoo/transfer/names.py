@@ -157,6 +157,8 @@ def rename(workspace: Workspace, ref: Reference, new: Reference) -> RefEntry:
     old, check = _movable(workspace, ref, new)
     entry = workspace.move(new, old.manifest, f"{RENAMES}{ref}", check=check)
     copy_signatures(workspace.store, old.manifest, ref.path, new.path)
+    if old.deprecated:
+        workspace.deprecate(new, old.deprecated)
     workspace.delete(ref, of=old, why=f"{RENAMED}{new}")
     return workspace.shown_entry(entry)
 

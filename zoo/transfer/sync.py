@@ -250,6 +250,9 @@ def present(remote: Store, ref: Reference, where: str) -> RefEntry:
         raise UnknownName("checkpoint", str(ref), near, hint, where=where)
     if entry.deleted:
         way = lost(ref, where)
+        if entry.renamed:
+            hint = f"{entry.by} gave it another name at {entry.at}: zoo pull {entry.renamed}"
+            raise UnknownName("checkpoint", str(ref), hint=hint, where=where)
         # A server shows nothing of what is deleted, and says itself what a prune has taken.
         if is_served(remote.backend) or has_all_of(remote, entry.manifest):
             way = f"restore it: zoo delete --restore {ref} --from {quote(where)}"

@@ -30,8 +30,6 @@ __all__ = ["LOOK_SECONDS", "Reach", "sees_all"]
 
 ROOM = 100_000
 """Witnesses that are kept in memory, by what they reach."""
-RESTORED = "restore"
-"""Why a name that was deleted is there again, as the same one."""
 PAUSE_SECONDS, SHARE = 2.0, 20
 """All names are looked at again after so long, or so many times what the look took."""
 LOOK_SECONDS = 5.0
@@ -188,7 +186,7 @@ def _documents(entries: Collection[RefEntry]) -> list[Digest]:
         if entry.deleted:
             manifests, before = {}, manifests or before
             continue
-        if not manifests and entry.why == RESTORED:
+        if not manifests and entry.restores:
             manifests = before
         manifests[entry.manifest] = None
     return [*manifests]

@@ -88,12 +88,10 @@ def create(ask: Ask) -> Answer:
         if ask.hub.exists(path):
             raise Refused("Conflict", f"there is a repository {path} already", data=repo_fields)
         check_new_name(ask, path)
-        emptied = ask.hub.history.emptied(path)
         if wanted.private or wanted.visibility == "private":
             ask.hub.accounts.set_level(path, level="private")  # first: nobody is to see it before
-        elif emptied or ask.hub.accounts.repos.moved(path):
-            _narrow(ask, path)
-        ask.hub.accounts.repos.add(path, emptied)
+        begin_anew(ask, path)
+        ask.hub.accounts.repos.add(path, ask.hub.history.emptied(path))
     return json_answer(repo_fields)
 
 
@@ -113,6 +111,15 @@ def delete(ask: Ask) -> Answer:
         if not ask.hub.history.emptied(path):  # nothing of it can be restored
             _narrow(ask, path)
     return json_answer({})
+
+
+def begin_anew(ask: Ask, path: str) -> None:
+    """Have a name that a repository had before, which was deleted or has another name by now, lead
+    there no more, and be shown to no more than its namespace: who makes one may not share it.
+    """
+    if ask.hub.history.emptied(path) or ask.hub.accounts.repos.moved(path):
+        _narrow(ask, path)
+        ask.hub.accounts.repos.leave(path)
 
 
 def _narrow(ask: Ask, path: str) -> None:

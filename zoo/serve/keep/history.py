@@ -28,7 +28,17 @@ from zoo.store import Store
 from zoo.store.capabilities import folders
 from zoo.store.refs import entry_name
 
-__all__ = ["DUPLICATE", "ID", "MAIN", "SENT", "Commit", "History", "Version", "branched"]
+__all__ = [
+    "BRANCHED",
+    "DUPLICATE",
+    "ID",
+    "MAIN",
+    "SENT",
+    "Commit",
+    "History",
+    "Version",
+    "branched",
+]
 
 MAIN = "main"
 """The branch that has the default tag of a name."""
@@ -37,6 +47,7 @@ SENT = "commit"
 DUPLICATE = "duplicate"
 """Why a name is made that has what one of another repository had."""
 BRANCHED = re.compile(r"branch of ([\w.-]+) at (\d{1,8})", re.ASCII)
+"""Why a branch is made that begins with a commit: that of an entry of another one."""
 DEEPEST = 64
 """Branches of branches: a log is somebody's text, and may lead in a circle."""
 ID = re.compile("[0-9a-f]{40}")
@@ -228,8 +239,8 @@ class History:
         for entry in self._store.history(ref)[:number]:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 first = self._begun(replace(ref, tag=begun[1]), int(begun[2]), deep + 1)
-            elif deleted and entry.why in (SENT, DUPLICATE):
-                first = None  # another branch that is called so
+            elif deleted and not entry.restores:
+                first = None  # another one that is called so
             first, deleted = first or entry.when or EPOCH, entry.deleted
         return first
 
@@ -246,8 +257,8 @@ class History:
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
-            elif deleted and entry.why in (SENT, DUPLICATE):
-                commits = []  # another branch that is called so
+            elif deleted and not entry.restores:
+                commits = []  # another one that is called so: nobody is shown what was deleted
             deleted = entry.deleted
             if commits and entry.manifest == commits[-1].manifest:
                 continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from zoo.domain.history import RefEntry
+from zoo.domain.history import RESTORED, RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidReference
-from zoo.reflog import append_renaming
+from zoo.reflog import append_renaming, now
+from zoo.serve.keep.history import BRANCHED
 from zoo.store import Store
 from zoo.store.capabilities import folders
 from zoo.store.signatures import copy_signatures
@@ -63,9 +65,73 @@ def _called(ref: Reference, path: str) -> Reference:
 
 
 def _check_same(new: Reference, there: Log, entries: Log) -> None:
-    """See that a new name has what is to be moved there, as far as both go."""
-    if any(one != other for one, other in zip(there, entries, strict=False)):
+    """See that a new name has what is to be moved there, as far as it goes, and that what is there
+    is no other one that was moved there before, after which the old name was given anew.
+    """
+    lasting, left = _lasting(_without_renaming(there)), _lasting(_without_renaming(entries))
+    same = [_content(entry) for entry in lasting] == [
+        _content(entry) for entry in left[: len(lasting)]
+    ]
+    is_there = bool(there) and not there[-1].deleted
+    moved = sum(entry.renamed == new for entry in _without_renaming(entries))
+    came = 1 + (len(there) - len(_lasting(there))) // 2
+    if not same or (is_there and moved and moved >= came):
         raise Conflict(f"{new} is, or was, another one")
+
+
+def _lasting(log: Log) -> Log:
+    """A log without the times at which the name had another one, and came back as what it was."""
+    lasting: list[RefEntry] = []
+    for entry in log:
+        if entry.restores and lasting and lasting[-1].renamed:
+            lasting.pop()
+        else:
+            lasting.append(entry)
+    return tuple(lasting)
+
+
+def _without_renaming(log: Log) -> Log:
+    return log[:-1] if log and log[-1].renamed else log
+
+
+def _content(entry: RefEntry) -> RefEntry:
+    """What stays of an entry in another place of a log."""
+    why = BRANCHED.sub(r"branch of \1", entry.why)
+    return replace(entry, number=0, previous=None, why=why)
+
+
+def _planned(there: Log, entries: Log) -> Log:
+    """All of the log that a name has once it has the log of another one; a name that had that one
+    before comes back.
+    """
+    log = [*there]
+    if there and there[-1].renamed:
+        last = there[-1]
+        log.append(replace(_following(last, log), why=RESTORED, deleted=False, at=now()))
+    done = len(_lasting(_without_renaming(there)))
+    for entry in _lasting(_without_renaming(entries))[done:]:
+        log.append(_following(entry, log))
+    return tuple(log)
+
+
+def _following(entry: RefEntry, log: Sequence[RefEntry]) -> RefEntry:
+    """An entry as the next one of a log."""
+    return replace(entry, number=len(log) + 1, previous=log[-1].manifest if log else None)
+
+
+def _begun_at(store: Store, entry: RefEntry, ref: Reference, new: Reference) -> RefEntry:
+    """An entry that begins with a commit of another branch, which may be in another place of its
+    log at the new name.
+    """
+    begun = BRANCHED.fullmatch(entry.why)
+    if begun is None:
+        return entry
+    source, target = replace(ref, tag=begun[1]), replace(new, tag=begun[1])
+    log = store.history(source)
+    planned = _lasting(_planned(store.history(target), log))
+    at = len(_lasting(log[: int(begun[2])])) - 1
+    number = planned[at].number if 0 <= at < len(planned) else int(begun[2])
+    return replace(entry, why=f"branch of {begun[1]} at {number}")
 
 
 def _move(workspace: Workspace, ref: Reference, new: Reference) -> None:
@@ -76,8 +142,8 @@ def _move(workspace: Workspace, ref: Reference, new: Reference) -> None:
     there = store.history(new)
     _check_same(new, there, entries)
     with store.upload(), workspace.index.noted(new):
-        for entry in entries[len(there) :]:
-            store.append_ref(new, entry)
+        for entry in _planned(there, entries)[len(there) :]:
+            store.append_ref(new, _begun_at(store, entry, ref, new))
     for digest in {entry.manifest for entry in entries}:
         copy_signatures(store, digest, ref.path, new.path)
     # A branch that was deleted goes along, too: those that were made from it have its commits.

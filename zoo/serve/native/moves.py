@@ -17,7 +17,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.adoption import adopt_later
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.quota import check_fits
-from zoo.serve.hub.repos import check_made
+from zoo.serve.hub.repos import begin_anew, check_made
 from zoo.serve.native.keys import Entry
 from zoo.store.encoded import absent
 from zoo.store.manifests import Document, ancestry_of
@@ -98,6 +98,8 @@ def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> N
     elif now and stays and not there:
         if not ask.may("force", ref.path):
             raise ask.forbidden("force", ref.path)
+        if now.renamed:
+            raise _moved_away(ask, ref, now.renamed)
         _restore(ask, ref)
     else:
         _move(ask, ref, wanted, there)
@@ -108,6 +110,16 @@ def _delete(ask: Ask, ref: Reference, there: RefEntry) -> None:
     if there.protected:
         raise Refused("Forbidden", f"{ref} is protected: zoo protect --off")
     ask.hub.tell("name deleted", ref, ask.hub.workspace.delete(ref, of=there))
+
+
+def _moved_away(ask: Ask, ref: Reference, new: Reference) -> Refused:
+    """That a name is not restored that another one has by now: there would be two of it, and one of
+    them for those who may not read the other.
+    """
+    text = f"{ref} was given another name: whoever may read that can give it this one again"
+    if ask.may("read", new.path):
+        text = f"{ref} is called {new} now"
+    return Refused("Conflict", text)
 
 
 def _restore(ask: Ask, ref: Reference) -> None:
@@ -123,7 +135,8 @@ def _move(ask: Ask, ref: Reference, wanted: RefEntry, there: RefEntry | None) ->
     workspace = hub.workspace
     if there and there.protected:
         raise Refused("Forbidden", f"{ref} is protected: zoo protect --off")
-    if not hub.exists(ref.path):
+    is_new = not hub.exists(ref.path)
+    if is_new:
         check_made(ask, ref.path)
     if digest not in hub.reach.there(ask, [digest]):
         _send_again(digest)
@@ -140,6 +153,8 @@ def _move(ask: Ask, ref: Reference, wanted: RefEntry, there: RefEntry | None) ->
         if (newest.number if newest else 0) != wanted.number - 1:
             raise Conflict(f"{ref} has moved")
 
+    if is_new:
+        begin_anew(ask, ref.path)
     entry = workspace.move(ref, digest, PUSHED, note=wanted.note, check=check)
     hub.tell("name moved" if there else "name made", ref, entry)
     if isinstance(document, Snapshot):

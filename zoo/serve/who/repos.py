@@ -89,6 +89,12 @@ class Repos:
             move_downloads(connection, old, new)
             record(connection, "repository moved", old, f"to {new}")
 
+    def leave(self, path: str) -> None:
+        """Have a name lead nowhere any more."""
+        with writing(self._engine) as connection:
+            left = (TABLE.c.path == path) & TABLE.c.moved.is_not(None)
+            connection.execute(delete(TABLE).where(left))
+
     def moved(self, path: str) -> str | None:
         """The name that it has now, if it had this one before."""
         with reading(self._engine) as connection:
