@@ -236,6 +236,7 @@ NAMED = {"name": "line", "organization": "ann"}
 CREATE = _send("/api/repos/create", "POST", NAMED)
 COPY = _send(f"{MODEL}/duplicate", "POST", {"repository": "ann/copy"})
 MOVE = _send("/api/repos/move", "POST", {"fromRepo": REPO, "toRepo": "ann/other"})
+BACK = _send("/api/repos/move", "POST", {"fromRepo": "ann/other", "toRepo": REPO})
 DELETE = _send("/api/repos/delete", "DELETE", {"name": "other", "organization": "ann"})
 STORIES: dict[str, Sequence[Step]] = {
     "commits": (
@@ -250,11 +251,11 @@ STORIES: dict[str, Sequence[Step]] = {
     "push": (CREATE, _push(1), _push(2)),
     "repositories": (
         CREATE, _commit("one"), _send(f"{MODEL}/branch/side", "POST", {}), COPY,
-        _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, DELETE,
+        _send(f"{MODEL}/settings", "PUT", {"private": True}), MOVE, BACK, MOVE, DELETE,
     ),
 }  # fmt: skip
 """What is asked for, one after the other."""
-IN_PARTS = (COPY, MOVE, DELETE)
+IN_PARTS = (COPY, MOVE, BACK, DELETE)
 """Steps that may be done in part, name by name, and are completed when they are asked for again."""
 
 

@@ -128,6 +128,7 @@ class History:
         self._folders: LruCache[str, Mapping[str, str]] = LruCache(ROOM_COMMITS, len)
         self._found: LruCache[tuple[str, str], Reference] = LruCache(ROOM)
         self._entries: LruCache[Reference, tuple[StoredFile, RefEntry]] = LruCache(ROOM)
+        self._firsts: LruCache[Reference, tuple[int, int]] = LruCache(ROOM_COMMITS)
         self._began: LruCache[tuple[Reference, int], datetime] = LruCache(ROOM_COMMITS)
 
     def repos(self) -> list[str]:
@@ -233,6 +234,21 @@ class History:
         """When the oldest commit of a version was made, which takes no look at its files."""
         key = version.ref, version.entry.number
         return self._began.get(key) or self._began.put(key, self._begun(*key) or EPOCH)
+
+    def first_number(self, ref: Reference) -> int:
+        """The number of the entry by which a name was made last: those before are of another one,
+        which was deleted or moved away.
+        """
+        newest = self._store.newest_number(ref)
+        known = self._firsts.get(ref)
+        if known is None or known[0] != newest:
+            first, deleted = 1, False
+            for entry in self._store.history(ref):
+                if deleted and not entry.restores:
+                    first = entry.number
+                deleted = entry.deleted
+            known = self._firsts.put(ref, (newest, first))
+        return known[1]
 
     def _begun(self, ref: Reference, number: int, deep: int = 0) -> datetime | None:
         first, deleted = None, False

@@ -24,6 +24,7 @@ from zoo.serve.hub.reach import LOOK_SECONDS, sees_all
 from zoo.serve.keep.files import Part
 from zoo.serve.native.keys import (
     Content,
+    Entry,
     content_of,
     entry_of,
     is_raw,
@@ -162,6 +163,8 @@ def list_folder(ask: Ask, folder: str) -> Answer:
         files = (file for file in every if is_raw(file.name) or entry_of(file.name))
     elif not repo or ask.may("read", repo):
         files = _readable(ask, store.backend.list(folder))
+        if repo:  # of all names, their entries are not read
+            files = (file for file in files if _is_of_now(ask, entry_of(file.name)))
     return json_answer({"stored": [_listed(each) for each in files]})
 
 
@@ -172,6 +175,15 @@ def _readable(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
         entry = entry_of(file.name)
         if entry and may_read(entry.ref.path):
             yield file
+
+
+def _is_of_now(ask: Ask, entry: Entry | None) -> bool:
+    """Whether an entry is of what the name is, and not of another one, which was deleted or moved
+    away; its log is for admins.
+    """
+    if entry is None or sees_all(ask.actor):
+        return entry is not None
+    return entry.number >= ask.hub.history.first_number(entry.ref)
 
 
 def newest(ask: Ask) -> Answer:
@@ -202,7 +214,8 @@ def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
         elif entry and ask.may("read", entry.ref.path):
             with suppress(DiskFull):  # it is done once there is room
                 ask.hub.reach.follow(entry.ref)
-            raw.append(key)
+            if _is_of_now(ask, entry):
+                raw.append(key)
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)
         elif key.startswith(f"{FOLDER}/"):
