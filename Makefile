@@ -62,11 +62,11 @@ test-pythons:  ## `make test` with each of Python 3.11 to 3.14 that is installed
 	        $(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; \
 	    else echo "$$python is not installed: not tested"; fi; done
 
-test-clients: $(VENV)/.dev  ## zoo serve with each version of huggingface_hub, which it installs
-	$(BIN)/python -m pytest --quiet -m clients tests/serve
+test-clients: $(VENV)/.dev  ## zoo serve with each version of huggingface_hub, or VERSION=, which it installs
+	$(BIN)/python -m pytest --quiet -rs -m clients $(if $(VERSION),-k '$(VERSION)') tests/serve
 
 fuzz: $(VENV)/.dev  ## zoo serve, sent all that OpenAPI allows, and more; FUZZ_EXAMPLES=2500 for hours
-	$(BIN)/python -m pytest --quiet -s -m fuzz tests/serve
+	$(BIN)/python -m pytest --quiet -rs -s -m fuzz tests/serve
 
 soak: $(VENV)/.dev  ## zoo serve in use for HOURS=2: memory, files, disk and answers, drawn in build/soak
 	$(BIN)/python benchmarks/soak.py --hours $(or $(HOURS),2)

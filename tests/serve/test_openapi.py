@@ -22,6 +22,8 @@ from zoo.serve.http.router import FIELD
 from zoo.serve.table import PROGRAMS
 
 SPEC = "/zoo/v1/openapi.json"
+FEW = 50
+"""Examples of each route, with fewer of which none may be answered so that another one follows."""
 FIELDS = {
     "namespace": ["team", "eve", "new"],
     "name": ["net", "new"],
@@ -121,7 +123,9 @@ def test_nothing_fails_whatever_is_sent(served: Served, tmp_path: Path) -> None:
     """
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     folder = tmp_path / "site"
-    subprocess.run([*pip, "--target", str(folder), "schemathesis"], check=True, capture_output=True)
+    got = subprocess.run([*pip, "--target", str(folder), "schemathesis"], check=False)
+    if got.returncode:
+        pytest.skip("schemathesis cannot be installed here")
     refs = served.root / "refs"
     keys = [str(each.relative_to(served.root)) for each in refs.rglob("*") if each.is_file()]
     fields = {**FIELDS, "key": [*keys, f"objects/00/{'0' * 64}"]}
@@ -130,10 +134,11 @@ def test_nothing_fails_whatever_is_sent(served: Served, tmp_path: Path) -> None:
         + "".join(f"{name} = {values!r}\n" for name, values in fields.items())
         + '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", "501", "503"]\n'
     )
+    examples, links = int(os.environ.get("FUZZ_EXAMPLES", "50")), list[int]()
     for token in (served.token("admin", "write"), served.token("eve", "write"), ""):
         command = [
             sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}{SPEC}",
-            "--max-examples", os.environ.get("FUZZ_EXAMPLES", "50"),
+            "--max-examples", str(examples),
             "--phases", "coverage,fuzzing,stateful", "--continue-on-failure",
             "--checks", "not_a_server_error,status_code_conformance",
             *(["--header", f"Authorization: Bearer {token}"] if token else []),
@@ -141,4 +146,7 @@ def test_nothing_fails_whatever_is_sent(served: Served, tmp_path: Path) -> None:
         env = {**os.environ, "PYTHONPATH": str(folder), "NO_PROXY": "127.0.0.1"}
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
-        print(re.findall(r"^  (\d+ generated.*)$", done.stdout, re.MULTILINE))  # noqa: T201
+        links += [int(each) for each in re.findall(r"API Links: +(\d+) covered", done.stdout)]
+        counted = re.findall(r"^  (\d+ generated.*)$", done.stdout, re.MULTILINE)
+        print(f"{counted}, links followed: {links[-1]}")  # noqa: T201
+    assert examples < FEW or sum(links) > 0, "no request followed from another one"
