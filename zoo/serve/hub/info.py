@@ -24,7 +24,7 @@ from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
 from zoo.serve.keep.view import View, ViewedFile, config_summary
 
-__all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info"]
+__all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info", "texts"]
 
 USUAL = (
     "author",
@@ -115,13 +115,19 @@ class ModelInfo:
         return value if isinstance(value, str) else None
 
     @property
+    def license(self) -> str | None:
+        """Its license id; where that is ``other``, the name that the card gives it."""
+        named = ", ".join(texts(self.card.get("license")))
+        return self.text("license_name") or named if named == "other" else named or None
+
+    @property
     def tags(self) -> list[str]:
         """The words that it is found by."""
-        tags = {*_texts(self.card.get("tags"))}
+        tags = {*texts(self.card.get("tags"))}
         tags |= {text for name in ("library_name", "pipeline_tag") if (text := self.text(name))}
         tags |= {"safetensors"} if self.weights else set()
         for name in ("license", "base_model"):
-            tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
+            tags |= {f"{name}:{text}" for text in texts(self.card.get(name))}
         return sorted(tags)
 
     @property
@@ -192,7 +198,7 @@ class ModelInfo:
         }
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
     """A text, or several, as a card has them."""
     listed = value if isinstance(value, list) else [value]
     return [each for each in listed if isinstance(each, str)]
