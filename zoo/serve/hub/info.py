@@ -17,12 +17,15 @@ from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
+from zoo.lookup.edited import children
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.hub.seen import VisibleNames, readable_name, repo_in
 from zoo.serve.keep.card import card_metadata
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
 from zoo.serve.keep.view import View, ViewedFile, config_summary
+from zoo.store.manifests import checkpoint_of
 
 __all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info", "texts"]
 
@@ -160,6 +163,28 @@ class ModelInfo:
         file = view.file(CONFIG)
         return config_summary(file.text if file and file.text else "")
 
+    def bases(self) -> list[str] | None:
+        """The other repositories that it derives from, by its lineage or its card, of those that
+        whoever asks may read.
+        """
+        seen = VisibleNames(self.ask)
+        parents = [seen.parent(each) for each in (self.manifest.parents if self.manifest else ())]
+        names = [each.name for each in parents if not each.hidden]
+        all_rules = self.ask.knowing_all()
+        names += [readable_name(all_rules, each) for each in texts(self.card.get("base_model"))]
+        paths = dict.fromkeys(map(repo_in, names))
+        return [path for path in paths if path not in ("", self.repo)] or None
+
+    def children(self) -> int | None:
+        """How many other repositories, of those that whoever asks may read, have what derives
+        directly from it.
+        """
+        digest = checkpoint_of(self.ask.hub.workspace.store, self.digest)
+        if digest is None:
+            return None
+        named = VisibleNames(self.ask).names(children(self.ask.hub.workspace, digest))
+        return len({ref.path for refs in named.values() for ref in refs} - {self.repo})
+
     def created(self) -> str:
         """When the oldest commit was made."""
         history = self.ask.hub.history
@@ -170,7 +195,9 @@ class ModelInfo:
         """What is told under a name; None if nothing is."""
         known: Mapping[str, Callable[[], object]] = {
             "author": lambda: self.repo.partition("/")[0],
+            "baseModels": self.bases,
             "cardData": lambda: self.card or None,
+            "childrenModelCount": self.children,
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
