@@ -136,7 +136,7 @@ OF_REPOS = [route for route in ROUTES if route.scope in ACTIONS or route.path in
 
 
 @pytest.mark.parametrize("route", OF_REPOS, ids=name_of)
-def test_every_route_of_a_repository_for_everybody(
+def test_every_route_for_everybody(
     served: Served, tokens: dict[str, str | None], route: Route[Hub]
 ) -> None:
     """What may not be read looks as if it were not there, and a route that is new is tried, too."""
@@ -281,7 +281,8 @@ def meant(route: Route[Hub]) -> dict[Level, Told]:
     name = name_of(route)
     found = [dict.fromkeys(LEVELS, each) for each, names in TOLD.items()
              if name in re.split(r"[,\n] *", names)]  # fmt: skip
-    (entry,) = [*found, *(each for its, each in BY_LEVEL.items() if its == name)]
+    found += [each for its, each in BY_LEVEL.items() if its == name]
+    (entry,) = found
     return entry
 
 
