@@ -93,6 +93,18 @@ def test_what_a_checkpoint_derives_from_counts_without_being_named(
     assert upload("derived", README__md=card("mit") + b"Once more.") == ""
 
 
+def test_what_others_wrote_is_a_line_of_text(upload: Upload, served: Served) -> None:
+    workspace = served.server.hub.workspace
+    snapshot = stored_snapshot(
+        workspace.store,
+        {"README.md": b'---\nlicense: "nc \\e[31m\\u009b31m\\r\\n; \\u4e16"\n---\n'},
+    )
+    workspace.move(Reference.parse("team/odd"), snapshot, "commit")
+    told = upload("odd", README__md=card("mit", "team/odd"))
+    assert told.isprintable()
+    assert "is non-commercial (nc  [31m 31m ; ?)" in told
+
+
 def test_weights_that_are_none(upload: Upload) -> None:
     whole = save({"a": np.arange(4000, dtype=np.float32)})
     assert upload("cut", whole__safetensors=whole) == ""

@@ -50,7 +50,7 @@ CODES: Mapping[str, _Code] = {
     "Busy": _Code(503, "It takes a moment; ask again."),
 }
 """All codes, the status of each, and what it means."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 LONGEST = 500
 """Letters of a message that a header has."""
 

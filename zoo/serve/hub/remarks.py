@@ -32,7 +32,7 @@ def remarks(ask: Ask, done: Commit, sent: Iterable[object]) -> Mapping[str, str]
     """
     files = [each for each in sent if isinstance(each, SnapshotFile)]
     weights = [each for each in files if each.path.endswith(WEIGHTS)]
-    told = {"safetensors": _unsound(weights)}
+    told = {"license": "", "safetensors": _unsound(weights)}
     try:
         if weights or any(each.path == CARD for each in files):
             told["license"] = _conflict(ask.knowing_all(), done)
@@ -49,7 +49,7 @@ def remarks(ask: Ask, done: Commit, sent: Iterable[object]) -> Mapping[str, str]
 
 def _unsound(weights: Iterable[SnapshotFile]) -> str:
     """Of files that came as weights, those that are none."""
-    paths = [each.path for each in weights if each.weights is None]
+    paths = [f"{each.path:.100}" for each in weights if each.weights is None]
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     why = "cannot be read as tensors, as if the end were missing: kept as sent, but no network"
     return f"{', '.join(paths[:3])}{more} {why}" if paths else ""
