@@ -271,10 +271,14 @@ def test_a_list_goes_on_where_it_is_told(served: Served, token: str) -> None:
 def test_what_is_not_done_is_told_so(served: Served, token: str) -> None:
     for method, path in (
         ("POST", f"{MODEL}/super-squash/main"), ("POST", "/api/datasets/a/b/commit/main"),
-        ("GET", "/api/collections/a"), ("GET", "/api/buckets/a/b"),
+        ("GET", "/api/collections"), ("PATCH", "/api/collections/x"), ("GET", "/api/buckets/a/b"),
+        ("PUT", "/api/buckets/a/b"), ("DELETE", "/api/buckets/a/b"), ("POST", "/api/jobs/a"),
+        ("GET", "/api/scheduled-jobs/a"), ("POST", f"{MODEL}/discussions"),
+        ("POST", "/api/spaces/a/b/secrets"), ("PUT", "/api/datasets/a/b/settings"),
     ):  # fmt: skip
         got = served.ask(path, method, token=token)
         assert (got.status, got.code) == (501, "NotImplemented"), path
+        assert got.json["error"]
     # An empty list would have transformers send the token elsewhere.
     assert served.ask(f"{MODEL}/discussions?p=0", token=token).status == 404
     assert served.ask("/api/datasets/team/net", token=token).code == "RepoNotFound"

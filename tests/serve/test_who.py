@@ -6,7 +6,8 @@ import itertools
 import logging
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -27,8 +28,8 @@ from zoo.registry.engine import open_engine, writing
 from zoo.registry.engines import sqlite
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.router import Route, Scope
+from zoo.serve.hub.absent import ABSENT, ELSEWHERE
 from zoo.serve.hub.ask import Hub
-from zoo.serve.native.table import NATIVE
 from zoo.serve.table import ROUTES
 from zoo.serve.who import accounts as module
 from zoo.serve.who import schema
@@ -54,6 +55,7 @@ from zoo.serve.who.may import (
 from zoo.serve.who.open import FILE, SCRIPTS, open_accounts, open_file
 from zoo.serve.who.providers import Provider
 from zoo.serve.who.reach_table import Witness
+from zoo.serve.who.seals import Seal
 from zoo.serve.who.spent import spend_once
 from zoo.serve.who.tokens import new_secret, read_secret
 from zoo.workspace import Workspace
@@ -80,6 +82,7 @@ BODIES: dict[str, tuple[bytes, Action]] = {
 """Routes that have the repository in the body, and what they do with it."""
 KEY_PATH = "/zoo/v1/store/{key...}"
 KEY = "refs/team/net/latest/00000001.json"
+STAT = "/zoo/v1/stat"
 FIELDS = {"namespace": "team", "name": "net", "revision": "main", "path...": "config.json",
           "kind": "models", "user": "team", "organization": "lab", "branch": "b", "tag": "t",
           "rest...": "/rest", "oid": "0" * 64, "number": "1", "space": "s",
@@ -115,7 +118,7 @@ def same(got: Got) -> tuple[object, ...]:
 
 
 def asked(served: Served, route: Route[Hub], repo: str, token: str | None) -> Got:
-    body = b"?"
+    body = b'{"keys": ["%b"]}' % KEY.encode() if route.path == STAT else b"?"
     if route.path in BODIES:
         namespace, _, name = repo.encode().partition(b"/")
         body = BODIES[route.path][0] % (namespace, name)
@@ -125,93 +128,213 @@ def asked(served: Served, route: Route[Hub], repo: str, token: str | None) -> Go
     return served.ask(address(route, repo), route.method, token=token, body=body, **origin)
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
+def name_of(route: Route[Hub]) -> str:
+    return f"{route.method} {route.path}"
+
+
+OF_REPOS = [route for route in ROUTES if route.scope in ACTIONS or route.path in BODIES]
+
+
+@pytest.mark.parametrize("route", OF_REPOS, ids=name_of)
 def test_every_route_for_everybody(
     served: Served, tokens: dict[str, str | None], route: Route[Hub]
 ) -> None:
     """What may not be read looks as if it were not there, and a route that is new is tried, too."""
-    everybody = [*itertools.product(LEVELS, WHO)]
-    if route.scope == "open":  # no token is looked at
-        everybody = everybody[:1]
     now: Level | None = None
-    for level, who in everybody:
-        if level != now or route.method != "GET":  # what was sent before may have changed it
+    for level, who in itertools.product(LEVELS, WHO):
+        if level != now:
             now = level
             for path in ("team/net", "team/nil", "team"):
                 served.accounts.set_level(path, level=level)
         got = asked(served, route, "team/net", tokens[who])
-        assert got.status < 500 or got.status == 501, (level, who, got)
-        assert got.code in ("", *route.errors, *ANYWHERE), (level, who, got)
-        if route.scope in ACTIONS:
-            gone = asked(served, route, "team/nil", tokens[who])
-            assert gone.code == "RepoNotFound"
-            assert gone.status == (401 if who == "nobody" else 404)
-            if who not in READERS[level]:
-                assert same(got) == same(gone), (level, who)
-                continue
-            assert got.code != "RepoNotFound", (level, who)
-            refused = got.code in ("Forbidden", "NoToken")
-            assert refused == (who not in MAY.get(route.scope, {*WHO})), (level, who, got)
-        elif route.path in BODIES:
+        if got.status < 400 and route.method != "GET":  # it may have changed that
+            now = None
+        check_code(route, got)
+        if route.path in BODIES:
             check_body_route(route, level, who, got)
-        else:
-            check_other_route(route, level, who, got)
+            continue
+        gone = asked(served, route, "team/nil", tokens[who])
+        assert gone.code == "RepoNotFound"
+        assert gone.status == (401 if who == "nobody" else 404)
+        if who not in READERS[level]:
+            assert same(got) == same(gone), (level, who)
+            continue
+        assert got.code != "RepoNotFound", (level, who)
+        refused = got.code in ("Forbidden", "NoToken")
+        assert refused == (who not in MAY.get(route.scope, {*WHO})), (level, who, got)
     for path in ("team/net", "team/nil", "team"):
         served.accounts.set_level(path)
 
 
-def check_other_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
-    if route in NATIVE:
-        check_native_route(route, level, who, got)
-    elif route.scope in ("account", "admin"):
-        check_account_route(route, who, got)
-        if "{owner}" in route.path or route.path.startswith("/-/audit"):
-            check_owned_route(route, who, got)
-    elif route.path == "/api/models":
-        assert ("team/net" in {each["id"] for each in got.json}) == (who in READERS[level])
+def check_code(route: Route[Hub], got: Got) -> None:
+    assert got.status < 500 or got.status == 501, got
+    assert got.code in ("", *route.errors, *ANYWHERE), got
 
 
-def check_native_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:
-    """Of what may not be read nothing is told, and what may not be written is not."""
-    reads = who in READERS[level]
-    if route.scope == "account":
-        assert (got.code == "NoToken") == (who == "nobody")
-    if (route.method, route.path) == ("GET", KEY_PATH):
-        assert (got.status == 200) == reads, (level, who, got)
-        assert got.code == ("" if reads else "NotFound")
-    elif route.method == "PUT" and route.path == KEY_PATH and who != "nobody":
-        may_write = who in MAY["write"]
-        assert (got.code == "Forbidden") == (not may_write), (level, who, got)
-        assert may_write == ("is made once" in got.headers["x-error-message"])
-    elif route.path.startswith("/zoo/v1/tokens"):  # tests/cli/test_token.py has one that is there
-        fine = {"GET": "", "POST": "BadRequest", "DELETE": "NotFound"}[route.method]
-        assert got.code == ("NoToken" if who == "nobody" else fine)
-    elif route.path.startswith(
-        "/zoo/v1/runs/"
-    ):  # tests/serve/test_reports.py has one that is there
-        assert got.code == ("NoToken" if who == "nobody" else "NotFound")
-    elif route.method == "DELETE" and who not in ("nobody", "admin"):
-        assert got.code == "Forbidden"
-    elif route.path.startswith("/zoo/v1/list/"):
-        assert len(got.json["stored"]) == (2 if reads else 0)
-    elif route.path == "/zoo/v1/refs":
-        assert any(key.startswith("refs/team/net/") for key in got.json["newest"]) == reads
+Told = tuple[tuple[str, int], ...]
+"""Which status everybody is answered with."""
 
 
-def check_account_route(route: Route[Hub], who: str, got: Got) -> None:
-    """Who may not is told so, whatever else is asked."""
-    assert (got.code == "NoToken") == (who == "nobody")
-    if route.scope == "admin" and who != "nobody":
-        assert (got.code == "Forbidden") == (who != "admin"), (who, got)
+def told(others: int, **whom: int) -> Told:
+    """``others`` to whom is not named."""
+    return tuple((who, whom.get(who, others)) for who in WHO)
 
 
-def check_owned_route(route: Route[Hub], who: str, got: Got) -> None:
-    """A namespace is for who owns it, and the whole audit log for admins; for others neither is
-    there. (``olga`` owns a repository in it.)
+def known(status: int, **whom: int) -> Told:
+    """To whom has an account."""
+    return told(status, nobody=401, **whom)
+
+
+TOLD: dict[Told, str] = {
+    told(200): """
+        GET /zoo/v1/openapi.json, GET /zoo/v1, POST /zoo/v1/stat, GET /zoo/v1/refs
+        GET /zoo/v1/list/{folder...}, GET /healthz, GET /readyz, GET /api/agent-harnesses
+        GET /api/telemetry/{path...}, POST /v1/telemetry, POST /oauth/device, GET /api/models
+        GET /api/datasets, GET /api/spaces, GET /, GET /index.json, GET /sign-in, GET /compare
+        GET /compare.json, GET /runs, GET /runs.json, GET /-/identify, GET /-/identify.json
+        GET /-/deprecated, GET /-/deprecated.json, GET /-/{digest}/{file}""",
+    told(303): "POST /sign-out",
+    told(400): "POST /oauth/token, POST /-/identify, POST /-/identify.json",
+    told(401): "POST /sign-in",
+    told(403): """
+        PUT /lfs/objects/{oid}, PUT /lfs/parts/{oid}/{number}, POST /lfs/complete/{oid}
+        GET /xet/{space}/v1/chunks/default/{digest}, POST /xet/{space}/v1/xorbs/default/{digest}
+        POST /xet/{space}/v1/shards""",
+    told(404): """
+        GET /-/sso/{provider}, GET /-/sso/{provider}/back, GET /-/open, GET /-/setup
+        POST /-/setup, GET /-/runs/{id}.json, GET /-/runs/{id}, GET /-/runs/{id}/events
+        GET /-/runs/{id}/examples.png, GET /-/listed, GET /-/listed.json""",
+    told(403, nobody=200, admin=200): "GET /metrics",  # of who asks from the same machine
+    known(200): """
+        GET /zoo/v1/tokens, GET /api/whoami-v2, GET /api/settings/repositories
+        GET /api/settings/webhooks, GET /-/settings, GET /-/settings.json, GET /-/device
+        GET /-/device.json""",
+    known(400): """
+        GET /zoo/v1/parts/{key...}, PUT /zoo/v1/parts/{part}/{key...}, POST /zoo/v1/parts/{key...}
+        POST /zoo/v1/runs, POST /zoo/v1/tokens, POST /api/settings/webhooks
+        POST /api/settings/webhooks/{id}, POST /api/validate-yaml, POST /-/settings
+        POST /-/device""",
+    known(404): """
+        POST /zoo/v1/runs/{id}/lines/{generation}/{at}, PUT /zoo/v1/runs/{id}/{file}
+        DELETE /zoo/v1/runs/{id}, DELETE /zoo/v1/tokens/{id}
+        GET /api/organizations/{organization}/overview
+        GET /api/organizations/{organization}/members
+        GET /api/organizations/{organization}/settings/repositories
+        GET /api/settings/webhooks/{id}, DELETE /api/settings/webhooks/{id}
+        POST /api/settings/webhooks/{id}/enable, POST /api/settings/webhooks/{id}/disable
+        POST /-/runs/{id}""",
+    known(400, ann=403, ben=403): f"PUT {KEY_PATH}",
+    known(403, admin=400): f"""
+        DELETE {KEY_PATH}, POST /-/people, POST /-/people/{{user}}, POST /-/patterns
+        POST /-/webhooks, POST /-/storage""",
+    known(403, admin=200): """
+        GET /zoo/v1/audit, GET /-/people, GET /-/people.json, GET /-/people/{user}
+        GET /-/people/{user}/index.json, GET /-/patterns, GET /-/patterns.json, GET /-/webhooks
+        GET /-/webhooks.json, GET /-/storage, GET /-/storage.json, GET /-/storage/prune
+        GET /-/storage/prune.json""",
+    known(404, admin=200): "GET /-/audit, GET /-/audit.json",
+    # ``olga`` owns a repository in it, and it is not there for her.
+    known(404, team=200, admin=200): """
+        GET /-/namespaces/{owner}, GET /-/namespaces/{owner}/index.json""",
+    known(404, team=303, admin=303): "POST /-/namespaces/{owner}",
+}
+"""What is answered to everybody by each route that is not a repository's. Those that are to be
+found in a run, a token or a webhook that is there have tests of their own.
+"""
+BY_LEVEL: dict[str, dict[Level, Told]] = {
+    f"GET {KEY_PATH}": {
+        level: tuple((who, 200 if who in READERS[level] else 404) for who in WHO)
+        for level in LEVELS
+    },
+    "GET /api/users/{user}/overview": {
+        "public": known(200), "internal": known(200), "private": known(404, team=200, admin=200),
+    },
+}  # fmt: skip
+"""And by those where it depends on who may read the repository, or the namespace."""
+
+
+def _names_it(got: Got) -> bool:
+    """A refusal may say the name that was asked for."""
+    return got.status < 400 and b"team/net" in got.body
+
+
+SHOWS: dict[str, Callable[[Got], bool]] = {
+    f"POST {STAT}": lambda got: got.json["stored"] != [],
+    "GET /zoo/v1/list/{folder...}": lambda got: len(got.json["stored"]) == 2,
+    f"GET {KEY_PATH}": lambda got: got.status == 200,
+    **dict.fromkeys(("GET /zoo/v1/refs", "GET /api/models", "GET /index.json"), _names_it),
+}
+"""Those that tell of a repository to whom may read it."""
+
+
+def meant(route: Route[Hub]) -> dict[Level, Told]:
+    """What is to be answered.
+
+    Raises:
+        ValueError: There is no entry, or more than one.
     """
-    own = {"team", "admin"} if "{owner}" in route.path else {"admin"}
-    fine = 303 if route.method == "POST" else 200
-    assert got.status == {"nobody": 401}.get(who, fine if who in own else 404), (who, got)
+    if route in {*ABSENT, *ELSEWHERE}:
+        (code,) = route.errors
+        status = CODES[code].status
+        return dict.fromkeys(LEVELS, told(status, nobody=401) if code == "RepoNotFound"
+                             else told(status))  # fmt: skip
+    name = name_of(route)
+    found = [dict.fromkeys(LEVELS, each) for each, names in TOLD.items()
+             if name in re.split(r"[,\n] *", names)]  # fmt: skip
+    found += [each for its, each in BY_LEVEL.items() if its == name]
+    (entry,) = found
+    return entry
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route not in OF_REPOS], ids=name_of)
+def test_every_other_route_for_everybody(
+    served: Served, tokens: dict[str, str | None], route: Route[Hub]
+) -> None:
+    """As its entry says, and nothing is shown of what may not be read."""
+    entry, now = meant(route), None
+    everybody = [*itertools.product(LEVELS, WHO)]
+    if route.scope == "open":  # no token is looked at
+        everybody = everybody[:1]
+    for level, who in everybody:
+        if level != now:
+            now = level
+            for path in ("team/net", "team"):
+                served.accounts.set_level(path, level=level)
+        got = asked(served, route, "team/net", tokens[who])
+        check_code(route, got)
+        assert got.status == dict(entry[level])[who], (level, who, got)
+        shows = SHOWS.get(name_of(route))
+        if who not in READERS[level]:
+            assert not (shows or _names_it)(got), (level, who, got)
+        elif shows:
+            assert shows(got), (level, who, got)
+    for path in ("team/net", "team"):
+        served.accounts.set_level(path)
+
+
+SEALED = {
+    "/lfs/objects/{oid}": "lfs", "/lfs/parts/{oid}/{number}": "lfs part",
+    "/lfs/complete/{oid}": "lfs complete", "/xet/{space}/v1/chunks/default/{digest}": "xet",
+    "/xet/{space}/v1/xorbs/default/{digest}": "xet", "/xet/{space}/v1/shards": "xet",
+}  # fmt: skip
+"""Routes that look at no token, and what a seal for each says."""
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if "seal" in route.query], ids=name_of)
+def test_a_seal_counts_as_long_as_its_owner_may_write(
+    served: Served, tokens: dict[str, str | None], route: Route[Hub]
+) -> None:
+    """And for the repository that it was made for: nobody has a role in the other."""
+    what = SEALED[route.path]
+    for repo, who in itertools.product(("team/net", "other/net"), WHO):
+        seal = Seal(token=(tokens[who] or "")[4:12], repo=repo, what=what,
+                    of=FIELDS["oid" if "lfs" in what else "space"], size=1,
+                    expires=int(time.time()) + 60)  # fmt: skip
+        path = f"{address(route, repo)}?seal={served.server.hub.seals.write(seal)}"
+        got = served.ask(path, route.method, body=b"?")
+        check_code(route, got)
+        may_write = MAY["write"] if repo == "team/net" else {"admin"}
+        assert (got.code == "InvalidSeal") == (who not in may_write), (repo, who, got)
 
 
 def check_body_route(route: Route[Hub], level: Level, who: str, got: Got) -> None:

@@ -68,7 +68,7 @@ def terms(workspace: Workspace, name: str, manifest: Manifest) -> Terms:
         for who, license_, digest in above
         if license_ is None and not _is_here(workspace, digest)
     }
-    result = come_to(name, manifest, [(who, license_) for who, license_, _ in above])
+    result = come_to(name, manifest.license, [(who, license_) for who, license_, _ in above])
     return replace(
         result,
         unknown=tuple(who for who in result.unknown if who not in absent),
@@ -86,19 +86,19 @@ def _is_here(workspace: Workspace, digest: Digest) -> bool:
     return True
 
 
-def come_to(name: str, manifest: Manifest, above: Iterable[tuple[str, str | None]]) -> Terms:
-    """The same of known ancestors: what each is called, and its license."""
-    known = [(name, manifest.license), *above]
+def come_to(name: str, own: str | None, above: Iterable[tuple[str, str | None]]) -> Terms:
+    """The same of its ``own`` license and known ancestors: what each is called, and its license."""
+    known = [(name, own), *above]
     limits = tuple(
         Limit(limit, license_, who) for who, license_ in known for limit in limits_of(license_)
     )
-    own = set(limits_of(manifest.license))
-    hidden = next((limit for limit in limits if limit.limit not in own), None)
+    named = set(limits_of(own))
+    hidden = next((limit for limit in limits if limit.limit not in named), None)
     return Terms(
         limits=limits,
         unknown=tuple(who for who, license_ in known if license_ in (None, "unknown", "other")),
         warning=(
-            f"its license is given as {manifest.license or 'unknown'}, but {hidden.of}, "
+            f"its license is given as {own or 'unknown'}, but {hidden.of}, "
             f"which it derives from, is {hidden.limit} ({hidden.license})"
             if hidden
             else ""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zoo.serve.http.answer import Answer, json_answer
 
-__all__ = ["CODES", "Refused"]
+__all__ = ["CODES", "Refused", "header_line"]
 
 
 class _Code(NamedTuple):
@@ -50,7 +50,7 @@ CODES: Mapping[str, _Code] = {
     "Busy": _Code(503, "It takes a moment; ask again."),
 }
 """All codes, the status of each, and what it means."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 LONGEST = 500
 """Letters of a message that a header has."""
 
@@ -81,10 +81,14 @@ class Refused(Exception):
 
     def answer(self) -> Answer:
         """The answer that says so."""
-        line = CONTROL.sub(" ", self.message)[:LONGEST].encode("latin-1", "replace")
-        error_headers = {"X-Error-Code": self.code, "X-Error-Message": line.decode("latin-1")}
+        error_headers = {"X-Error-Code": self.code, "X-Error-Message": header_line(self.message)}
         if self.status == 401:
             error_headers["WWW-Authenticate"] = "Bearer"
         base = json_answer({**self.data, "error": self.message}, self.status)
         headers = {**base.headers, **error_headers, **self.headers}
         return replace(base, headers=headers, code=self.code, message=self.message)
+
+
+def header_line(text: str) -> str:
+    """A text as a header can have it: one line, of letters of Latin-1, not too long."""
+    return CONTROL.sub(" ", text)[:LONGEST].encode("latin-1", "replace").decode("latin-1")

@@ -13,37 +13,36 @@ from zoo.serve.hub.ask import Ask, Hub
 
 __all__ = ["ABSENT", "ELSEWHERE"]
 
+KINDS = ("datasets", "spaces", "kernels")
+WRITING = ("POST", "PUT", "PATCH", "DELETE")
 WRITES = (
     *(("POST", f"/api/{{kind}}/{{namespace}}/{{name}}/{rest}")
       for rest in ("super-squash/{revision}", "lfs-files/duplicate")),
-    *((method, f"/api/{kind}/{{namespace}}/{{name}}/{rest}")
-      for kind in ("datasets", "spaces", "kernels")
-      for method, rest in (
-          ("POST", "branch/{branch}"), ("DELETE", "branch/{branch}"), ("POST", "tag/{tag}"),
-          ("DELETE", "tag/{tag}"), ("POST", "preupload/{revision}"), ("POST", "commit/{revision}"),
-          ("POST", "duplicate"),
-      )),
+    *((method, f"/api/{kind}/{{namespace}}/{{name}}/{{rest...}}")
+      for kind in KINDS for method in WRITING),
     ("POST", "/{kind}/{namespace}/{name}.git/info/lfs/objects/batch"),
 )  # fmt: skip
 OTHERS = (
-    ("GET", "/api/collections{rest...}"), ("POST", "/api/collections{rest...}"),
-    ("GET", "/api/papers{rest...}"), ("GET", "/api/daily_papers"),
-    ("GET", "/api/jobs{rest...}"), ("POST", "/api/jobs{rest...}"),
-    ("GET", "/api/buckets{rest...}"), ("POST", "/api/buckets{rest...}"),
-    ("GET", "/api/settings/{rest...}"), ("POST", "/api/settings/{rest...}"),
+    *((method, f"/api/{what}{rest}")
+      for what in ("buckets", "collections", "jobs", "papers", "scheduled-jobs")
+      for method in ("GET", *WRITING) for rest in ("", "/{rest...}")),
+    *((method, "/api/settings/{rest...}") for method in ("GET", *WRITING)),
+    ("GET", "/api/daily_papers"),
+    *(("POST", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
+      for rest in ("", "/{rest...}")),
 )  # fmt: skip
 UNKNOWN = (
-    ("GET", "/api/models/{namespace}/{name}/discussions{rest...}"),
-    ("GET", "/api/models/{namespace}/{name}/discussions"),
+    *(("GET", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
+      for rest in ("", "/{rest...}")),
     ("GET", "/api/models/{namespace}/{name}/xet-read-token/{revision}"),
-)
+)  # fmt: skip
 OTHER_NAMES = (
     ("GET", "/api/models/{name}"), ("GET", "/api/models/{name}/revision/{revision}"),
     ("GET", "/{name}/resolve/{revision}/{path...}"),
     *(("GET", f"/api/{kind}/{{namespace}}/{{name}}{rest}")
-      for kind in ("datasets", "spaces", "kernels") for rest in ("", "/{rest...}")),
+      for kind in KINDS for rest in ("", "/{rest...}")),
     *(("GET", f"/{kind}/{{namespace}}/{{name}}/resolve/{{revision}}/{{path...}}")
-      for kind in ("datasets", "spaces", "kernels")),
+      for kind in KINDS),
 )  # fmt: skip
 """Repositories that cannot be: of one word, or of another kind than models."""
 

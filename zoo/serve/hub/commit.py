@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -31,6 +32,7 @@ from zoo.serve.hub.commit_tree import kept_checkpoint, tree_of
 from zoo.serve.hub.hints import FileToSend, keep_plan
 from zoo.serve.hub.operations import Deletion, Operations, Tree, applied, read_operations
 from zoo.serve.hub.quota import check_fits
+from zoo.serve.hub.remarks import remarks
 from zoo.serve.keep.front import front_matter
 from zoo.serve.keep.history import SENT, Commit, Version
 from zoo.serve.keep.view import is_large
@@ -121,7 +123,8 @@ def commit(ask: Ask, revision: str) -> Answer:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
-        return json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
+        answer = json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
+        return replace(answer, headers={**answer.headers, **remarks(ask, done, sent.each)})
     raise Refused("Conflict", f"others keep moving {revision}; try again")
 
 

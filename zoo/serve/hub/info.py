@@ -17,14 +17,17 @@ from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.errors import NoCheckpoint
+from zoo.lookup.edited import children
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.hub.seen import VisibleNames, readable_name, repo_in
 from zoo.serve.keep.card import card_metadata
 from zoo.serve.keep.git import pointer
 from zoo.serve.keep.history import MAIN, Commit
 from zoo.serve.keep.view import View, ViewedFile, config_summary
+from zoo.store.manifests import checkpoint_of
 
-__all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info"]
+__all__ = ["ModelInfo", "auth_check", "chosen", "lfs", "model_info", "texts"]
 
 USUAL = (
     "author",
@@ -115,13 +118,19 @@ class ModelInfo:
         return value if isinstance(value, str) else None
 
     @property
+    def license(self) -> str | None:
+        """Its license id; where that is ``other``, the name that the card gives it."""
+        named = ", ".join(texts(self.card.get("license")))
+        return self.text("license_name") or named if named == "other" else named or None
+
+    @property
     def tags(self) -> list[str]:
         """The words that it is found by."""
-        tags = {*_texts(self.card.get("tags"))}
+        tags = {*texts(self.card.get("tags"))}
         tags |= {text for name in ("library_name", "pipeline_tag") if (text := self.text(name))}
         tags |= {"safetensors"} if self.weights else set()
         for name in ("license", "base_model"):
-            tags |= {f"{name}:{text}" for text in _texts(self.card.get(name))}
+            tags |= {f"{name}:{text}" for text in texts(self.card.get(name))}
         return sorted(tags)
 
     @property
@@ -154,6 +163,28 @@ class ModelInfo:
         file = view.file(CONFIG)
         return config_summary(file.text if file and file.text else "")
 
+    def bases(self) -> list[str] | None:
+        """The other repositories that it derives from, by its lineage or its card, of those that
+        whoever asks may read.
+        """
+        seen = VisibleNames(self.ask)
+        parents = [seen.parent(each) for each in (self.manifest.parents if self.manifest else ())]
+        names = [each.name for each in parents if not each.hidden]
+        all_rules = self.ask.knowing_all()
+        names += [readable_name(all_rules, each) for each in texts(self.card.get("base_model"))]
+        paths = dict.fromkeys(map(repo_in, names))
+        return [path for path in paths if path not in ("", self.repo)] or None
+
+    def children(self) -> int | None:
+        """How many other repositories, of those that whoever asks may read, have what derives
+        directly from it.
+        """
+        digest = checkpoint_of(self.ask.hub.workspace.store, self.digest)
+        if digest is None:
+            return None
+        named = VisibleNames(self.ask).names(children(self.ask.hub.workspace, digest))
+        return len({ref.path for refs in named.values() for ref in refs} - {self.repo})
+
     def created(self) -> str:
         """When the oldest commit was made."""
         history = self.ask.hub.history
@@ -164,7 +195,9 @@ class ModelInfo:
         """What is told under a name; None if nothing is."""
         known: Mapping[str, Callable[[], object]] = {
             "author": lambda: self.repo.partition("/")[0],
+            "baseModels": self.bases,
             "cardData": lambda: self.card or None,
+            "childrenModelCount": self.children,
             "config": self.config,
             "createdAt": self.created,
             "disabled": lambda: False,
@@ -192,7 +225,7 @@ class ModelInfo:
         }
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
     """A text, or several, as a card has them."""
     listed = value if isinstance(value, list) else [value]
     return [each for each in listed if isinstance(each, str)]

@@ -36,6 +36,7 @@ from zoo.store.encoded import read_object
 
 __all__ = [
     "CARD",
+    "WEIGHTS",
     "View",
     "ViewedFile",
     "is_large",

@@ -15,10 +15,10 @@ from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import InvalidReference
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.seen import seen_by
 from zoo.serve.keep.history import ID, MAIN
 from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.listed import listed_entry
-from zoo.serve.pages.seen import seen_by
 from zoo.store.manifests import checkpoint_of
 
 __all__ = [

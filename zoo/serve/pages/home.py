@@ -16,10 +16,10 @@ from zoo.registry import Facets, SearchResult
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.seen import seen_by
 from zoo.serve.pages.number import number_in
 from zoo.serve.pages.page import show, site_of, wants_page
 from zoo.serve.pages.search import Facet, Part, facets_of, parts_of
-from zoo.serve.pages.seen import seen_by
 
 __all__ = ["Home", "Row", "home", "look_home"]
 

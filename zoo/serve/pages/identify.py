@@ -24,9 +24,9 @@ from zoo.lookup.units import units_of
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.seen import VisibleNames
 from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
-from zoo.serve.pages.seen import VisibleNames
 from zoo.store.forgotten import forgotten
 from zoo.store.header import BITS
 

@@ -26,9 +26,9 @@ from zoo.lookup.run_files import MATRIX, SIZES
 from zoo.lookup.runs import NO_DATA, RUN, RUNS, Run
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.seen import readable_name
 from zoo.serve.keep.recent import LruCache
 from zoo.serve.pages.chart import DRAWN
-from zoo.serve.pages.seen import readable_name
 from zoo.store.regular import read_regular
 
 __all__ = [

@@ -10,7 +10,7 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.reference import DEFAULT_TAG, Reference
 from zoo.errors import ZooError
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import VisibleNames
+from zoo.serve.hub.seen import VisibleNames
 
 __all__ = ["KnownCheckpoint", "Url", "known", "manifest_here"]
 

@@ -16,8 +16,8 @@ from zoo.lookup.compare import STATISTICS
 from zoo.lookup.diff import UnitDiff
 from zoo.lookup.units import HEAD, Units, in_order, traced_network, units_of
 from zoo.serve.hub.ask import Ask
+from zoo.serve.hub.seen import Other, VisibleNames
 from zoo.serve.pages.chosen import ShownVersion, pick
-from zoo.serve.pages.seen import Other, VisibleNames
 from zoo.serve.pages.sharing import Share, place, shares, tensors_by_unit
 from zoo.serve.pages.svg import Cell, level_of, strip
 

@@ -8,7 +8,7 @@ from itertools import islice
 from zoo.domain.manifest import Manifest
 from zoo.lookup.license import Limit, come_to, is_open, licenses
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import Other, VisibleNames
+from zoo.serve.hub.seen import Other, VisibleNames
 
 __all__ = ["Above", "LicenseFacts", "licensed"]
 
@@ -60,7 +60,7 @@ def licensed(ask: Ask, seen: VisibleNames, manifest: Manifest) -> LicenseFacts:
         above.append(Above(other=other, relation=relations[parent.manifest], license=shown))
     known = [each for each in above if not each.other.hidden]
     named = [(each.other.name or each.other.digest, each.license) for each in known]
-    terms = come_to(ask.repo, manifest, named)
+    terms = come_to(ask.repo, manifest.license, named)
     return LicenseFacts(
         license=manifest.license,
         above=tuple(above),

@@ -10,7 +10,7 @@ from zoo.errors import InvalidReference
 from zoo.registry import KnownEntry
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import seen_by
+from zoo.serve.hub.seen import seen_by
 
 __all__ = ["ListedPage", "listed_entry", "look_listed"]
 

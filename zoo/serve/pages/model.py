@@ -22,6 +22,7 @@ from zoo.lookup.calibrated import calibration_of
 from zoo.lookup.units import units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.seen import VisibleNames
 from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import PickedVersion, ShownVersion, pick
@@ -31,7 +32,6 @@ from zoo.serve.pages.kept_runs import drawable, runs_that_made
 from zoo.serve.pages.licensed import LicenseFacts, licensed
 from zoo.serve.pages.markdown import markdown
 from zoo.serve.pages.reliability import draw_reliability
-from zoo.serve.pages.seen import VisibleNames
 from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.snippets import Snippet, only_zoo, snippets
 from zoo.serve.pages.svg import crop

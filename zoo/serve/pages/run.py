@@ -22,6 +22,7 @@ from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
 from zoo.serve.hub.reported import delete_reported, no_run
+from zoo.serve.hub.seen import readable_name
 from zoo.serve.pages.chart import Curve, Point, draw_curves, draw_matrix, thinned
 from zoo.serve.pages.course import NAMES, Course, course_of
 from zoo.serve.pages.examples import Pictures, pictures_of_run
@@ -30,7 +31,6 @@ from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.runs import NOWHERE, score_of, where_of
-from zoo.serve.pages.seen import readable_name
 
 __all__ = ["RunPage", "delete_run", "look_run", "run_events"]
 

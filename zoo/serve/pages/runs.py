@@ -13,11 +13,11 @@ from zoo.lookup.runs import Run
 from zoo.lookup.side_by_side import Figure
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
+from zoo.serve.hub.seen import readable_name, repo_in
 from zoo.serve.pages.course import Progress, course_of
 from zoo.serve.pages.kept_runs import measure_of, published_digest, seen_runs
 from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.number import number_in
-from zoo.serve.pages.seen import readable_name, repo_in
 from zoo.store.manifests import checkpoint_of
 
 __all__ = ["RunRow", "RunsPage", "look_runs", "look_runs_of", "score_of", "where_of"]

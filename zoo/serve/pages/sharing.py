@@ -12,7 +12,7 @@ from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import ZooError
 from zoo.lookup.units import Units
 from zoo.serve.hub.ask import Ask
-from zoo.serve.pages.seen import Other, VisibleNames
+from zoo.serve.hub.seen import Other, VisibleNames
 
 __all__ = ["Share", "place", "shares", "tensors_by_unit"]
 

@@ -1,4 +1,4 @@
-"""Seen: what pages may tell whoever asks, of names and of checkpoints beside their own."""
+"""Seen: what may be told whoever asks, of names and of checkpoints beside their own."""
 
 from __future__ import annotations
 
