@@ -98,15 +98,8 @@ class Server:
         assert folder
         while self.used:
             name = self.used.pop()
-            command = [
-                folder / "pg_dump",
-                "--lock-wait-timeout=5000",
-                "-h",
-                self.folder,
-                "-U",
-                "zoo",
-            ]
-            done = subprocess.run([*command, name], check=True, capture_output=True)
+            at = ("--lock-wait-timeout=5000", "-h", self.folder, "-U", "zoo", name)
+            done = subprocess.run((folder / "pg_dump", *at), check=True, capture_output=True)
             yield name, done.stdout
 
     def empty(self, database: str, keep: tuple[str, ...]) -> None:
