@@ -108,7 +108,8 @@ def xorbs(size: int, here: int, scheme: int, data: bytes, bombs: int) -> None:
         try:
             assert sum(map(len, chunks_of([body]))) < 1000
         except Corrupt as error:  # lz4 says so of memory that it does not get
-            assert "buffer" not in str(error), error
+            if "buffer" in str(error):
+                raise
 
 
 @given(length=CLAIMS, ends=st.lists(CLAIMS, max_size=3), dtype=DTYPES, size=CLAIMS, data=BYTES)
