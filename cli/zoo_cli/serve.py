@@ -108,6 +108,7 @@ def serve(
 
     check_installed(tries=tries)
     from zoo.serve.run import Address, join, run
+    from zoo.serve.watch.check import open_to_others
     from zoo.serve.who.seals import seals_of
     from zoo.serve.workers import run_workers
 
@@ -122,6 +123,8 @@ def serve(
         join(Path(home).resolve(), store, read_bytes(cache or CACHE))
     workspace = open_zoo(quiet=True).workspace
     seals = seals_of(workspace.store)  # before any worker would fail by it
+    for problem in open_to_others(workspace):
+        note(problem)
     has, address = _names(workspace), Address.checked(host, port, public_url)
     with _setup_key(seals) as key:
 

@@ -276,13 +276,31 @@ def test_from_nothing_to_a_network_in_four_commands(small: Run, tmp_path: Path) 
     assert server.returncode == 0
 
 
-def test_it_says_what_is_only_listed(
-    toy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server ends as soon as it has told that it answers."""
+
     def run(_: object, __: object, told: Callable[[str], None], **___: object) -> None:
         told("http://here")
 
     monkeypatch.setattr("zoo.serve.run.run", run)
+
+
+@pytest.mark.usefixtures("begins")
+def test_it_begins_and_warns_of_secrets_that_others_can_read(toy: Run) -> None:
+    toy("serve", "user", "add", "ann").done()
+    assert "others" not in toy("serve").done().err
+    for name, mode, does in (("accounts.db", 0o640, "read"), ("seals.key", 0o602, "change")):
+        Path(name).chmod(mode)
+        for options in ((), ("--json", "--quiet")):
+            said = toy("serve", *options).done()
+            assert f"others on this machine may {does} {name}: chmod 600 {Path.cwd()}" in said.err
+        assert f"others on this machine may {does} {name}" in toy("serve", "check").err
+        Path(name).chmod(0o600)
+
+
+@pytest.mark.usefixtures("begins")
+def test_it_says_what_is_only_listed(toy: Run, tmp_path: Path) -> None:
     there = ("--home", tmp_path / "there")
     toy("push", "team/base", "--to", tmp_path / "lab").done()
     toy("push", "team/digits", "--to", tmp_path / "lab").done()

@@ -11,7 +11,7 @@ from subprocess import TimeoutExpired
 from fakes import warm
 from fakes.program import Said
 
-__all__ = ["KILLED", "bounded", "bounded_python"]
+__all__ = ["KILLED", "bounded", "bounded_python", "limit_memory"]
 
 KILLED = -1
 
@@ -36,6 +36,11 @@ def bounded_python(*arguments: object, megabytes: int, seconds: int) -> Said:
     if done.returncode < 0:
         return Said(KILLED, done.stdout, f"ended with {done.returncode}")
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def limit_memory(megabytes: int) -> None:
+    """This process takes no more than so much beside what it has taken."""
+    _limit({resource.RLIMIT_AS: _bytes_of(os.getpid()) + megabytes * 1_000_000})
 
 
 def _bytes_of(pid: int) -> int:

@@ -61,6 +61,16 @@ class Leaks(logging.Handler):
         ):
             self.found.append(where)
 
+    def judge(self, report: pytest.TestReport) -> None:
+        """A test has failed if a secret is in what its processes wrote, as servers do their log."""
+        before = len(self.found)
+        for name, text in report.sections:
+            if "stderr" in name:
+                self.search(name, text.encode())
+        if found := self.found[before:]:
+            del self.found[before:]
+            report.outcome, report.longrepr = "failed", f"a secret is in {', '.join(found)}"
+
     def asking(self, ask: Callable[..., Got]) -> Callable[..., Got]:
         """As ``ask``, which sends a request; answers that are refusals are searched."""
 

@@ -78,7 +78,7 @@ def machine(root: Path, store: str, *more: str, key: Path | None = None) -> Iter
         join(root, store, ROOM)
         shutil.copy2(key / "seals.key", root)
     command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0",
-               "--store", store, "--quiet", *more]  # fmt: skip
+               "--store", store, *more]  # fmt: skip
     root.mkdir(exist_ok=True)
     log = root.parent / f"{root.name}.log"
     with (

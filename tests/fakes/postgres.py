@@ -42,10 +42,11 @@ class Server:
 
     Attributes:
         folder: Where its socket and its data are.
+        used: Databases that were handed out since the last `dumps`.
     """
 
     def __init__(self, folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
-        self.folder, self._start = folder, start
+        self.folder, self._start, self.used = folder, start, set[str]()
         self.start()
 
     def start(self) -> None:
@@ -88,7 +89,18 @@ class Server:
         if not new:
             with self.connect(name) as connection:
                 connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        self.used.add(name)
         return self.url(name)
+
+    def dumps(self) -> Iterator[tuple[str, bytes]]:
+        """The databases that were used, each as text."""
+        folder = programs()
+        assert folder
+        while self.used:
+            name = self.used.pop()
+            at = ("--lock-wait-timeout=5000", "-h", self.folder, "-U", "zoo", name)
+            done = subprocess.run((folder / "pg_dump", *at), check=True, capture_output=True)
+            yield name, done.stdout
 
     def empty(self, database: str, keep: tuple[str, ...]) -> None:
         """Delete the rows of all tables but some; quicker than another database."""
@@ -99,6 +111,10 @@ class Server:
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self.folder), user="zoo", dbname=database, autocommit=True)
+
+
+RUNNING: list[Server] = []
+"""Those of this process."""
 
 
 @contextmanager
@@ -132,9 +148,11 @@ def running(bin_folder: Path, *more: str) -> Iterator[Server]:
                 )  # fmt: skip
 
         server = Server(folder, start)
+        RUNNING.append(server)
         try:
             yield server
         finally:
+            RUNNING.remove(server)
             server.process.send_signal(signal.SIGQUIT)  # at once: its data go too
             server.process.wait(START_SECONDS)
     finally:

@@ -180,8 +180,7 @@ def serving(
 @contextmanager
 def running(root: Path, *more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """``zoo serve`` with ``more`` options, of the zoo in ``root``: its URL and its process."""
-    command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0",
-               "--quiet", *more]  # fmt: skip
+    command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", "0", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fakes import leaks, warm
+from fakes import leaks, postgres, warm
 from fakes import served as servers
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.served import CONFIG, Served, serving, with_files
@@ -128,6 +128,9 @@ def no_secret_is_kept(
     before = {*root.iterdir()}
     yield
     watch.search_files({*root.iterdir()} - before, _is_of_client)
+    for server in postgres.RUNNING:
+        for name, dump in server.dumps():
+            watch.search(f"a dump of the database {name}", dump)
     found, watch.found = watch.found, []
     assert found == []
 
@@ -139,6 +142,17 @@ def pytest_runtest_teardown(item: pytest.Function) -> Iterator[None]:
     if watch and isinstance(folder, Path):
         watch.search_files([folder], _is_of_client)
     yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What processes of their own have written is known once they have ended."""
+    report = yield
+    if report.when == "teardown" and (watch := item.config.stash.get(WATCH, None)):
+        watch.judge(report)
+    return report
 
 
 @pytest.fixture(scope="session")

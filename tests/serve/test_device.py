@@ -151,7 +151,7 @@ def test_what_is_not_let_in_is_told_so(team: Served, monkeypatch: pytest.MonkeyP
         begin(team)
     assert poll(team, late) == {"error": "invalid_grant"}, "it is forgotten"
     assert poll(team, {"device_code": "x"}) == {"error": "invalid_grant"}
-    got = post(team, "/oauth/token", grant_type="refresh_token", refresh_token="x")
+    got = post(team, "/oauth/token", grant_type="password", username="ann")
     assert (got.status, got.json["error"]) == (400, "unsupported_grant_type")
     asked = team.ask("/oauth/token", "POST", body=b'{"grant_type": "token-exchange"}')
     assert asked.json["error"] == "unsupported_grant_type"

@@ -27,9 +27,7 @@ MOMENTS = (0.02, 0.1, 0.3, 0.6)
 def serve(root: Path, port: str) -> tuple[subprocess.Popen[str], str]:
     """A server in a process of its own, and its URL."""
     command = [sys.executable, "-m", "zoo_cli", "--home", str(root), "serve", "--port", port]
-    server = subprocess.Popen(
-        [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     url = re.search(r"http://[\d.:]+\d", server.stdout.readline())
     assert url

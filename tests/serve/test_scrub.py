@@ -159,6 +159,8 @@ def test_what_is_wrong_with_the_setup(
         (workspace.root / "accounts.db").chmod(0o644)
         workspace.root.chmod(0o777)
         assert "others on this machine may read accounts.db" in found()
+        (workspace.root / "accounts.db").chmod(0o620)
+        assert "others on this machine may change accounts.db" in found()
         assert "anybody on this machine may replace" in found()
         monkeypatch.setattr(check, "SPARE_BYTES", 1 << 62)
         monkeypatch.setattr("time.time", lambda: 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -37,30 +38,51 @@ def test_the_watch_finds_what_is_planted(tmp_path: Path, watch: Leaks) -> None:
     watch.found.clear()
 
 
-@pytest.mark.parametrize("where", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
-def test_no_secret_is_in_a_dump_of_the_accounts(
-    where: str,
+def test_the_watch_finds_what_processes_write(
+    capfd: pytest.CaptureFixture[str], watch: Leaks
+) -> None:
+    """On what they have inherited to write a log to."""
+    writes = f"import sys; sys.stderr.write('made {new_secret()}')"
+    subprocess.run([sys.executable, "-c", writes], check=True)
+    sections = [("Captured stdout call", "none"), ("Captured stderr call", capfd.readouterr().err)]
+    report = pytest.TestReport("x", ("x", 1, "x"), {}, "passed", None, "teardown", sections)
+    watch.judge(report)
+    assert report.failed
+    assert report.longrepr == "a secret is in Captured stderr call"
+    assert watch.found == []
+
+
+def test_no_secret_is_in_the_accounts(tmp_path: Path, watch: Leaks) -> None:
+    before = len(watch.made)
+    accounts_in(tmp_path)
+    assert len(watch.made) == before + 3
+    watch.search_files([tmp_path], lambda path: False)
+    assert watch.found == []
+
+
+@pytest.mark.long
+def test_databases_that_tests_use_are_searched(
     tmp_path: Path,
     watch: Leaks,
-    request: pytest.FixtureRequest,
+    postgres_server: postgres.Server,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if where == "postgres":
-        server: postgres.Server = request.getfixturevalue("postgres_server")
-        monkeypatch.setenv("ZOO_DB", server.database("dumped"))
-    before = len(watch.made)
-    with closing(Workspace.create(tmp_path / "zoo")) as zoo, closing(Accounts.of(zoo)) as accounts:
+    """At the end of each file of tests."""
+    monkeypatch.setenv("ZOO_DB", postgres_server.database("dumped"))
+    token = accounts_in(tmp_path)
+    dump = dict(postgres_server.dumps())["dumped"]
+    assert token.encode() in dump
+    watch.search("the dump", dump)
+    assert watch.found == []
+    assert dict(postgres_server.dumps()) == {}
+    assert postgres_server in postgres.RUNNING
+
+
+def accounts_in(folder: Path) -> str:
+    """Have accounts of a zoo there, with each kind of secret; the public part of a token."""
+    with closing(Workspace.create(folder / "zoo")) as zoo, closing(Accounts.of(zoo)) as accounts:
         accounts.add("ann", admin=True)
         token, _ = accounts.new_token("ann", "test", "write")
         accounts.sessions.new(token.id)
         assert accounts.devices.begin("h" * 64, client="c", address="127.0.0.1", wants="write")
-    assert len(watch.made) == before + 3
-    if where == "postgres":
-        programs = postgres.programs()
-        assert programs
-        command = (programs / "pg_dump", "-h", server.folder, "-U", "zoo", "dumped")
-        dump = subprocess.run(command, check=True, capture_output=True).stdout
-        assert token.id.encode() in dump
-        watch.search("the dump", dump)
-    watch.search_files([tmp_path], lambda path: False)
-    assert watch.found == []
+    return token.id

@@ -79,7 +79,7 @@ def program(home: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, s
 
 
 @pytest.mark.parametrize(
-    "program", [["serve", "--port", "0", "--try", "--workers", "3", "--quiet"]], indirect=True
+    "program", [["serve", "--port", "0", "--try", "--workers", "3"]], indirect=True
 )
 def test_several_processes_have_one_that_tries(
     program: tuple[str, str], home: Path, photo: bytes
@@ -105,7 +105,7 @@ def test_several_processes_have_one_that_tries(
     assert other != process
 
 
-@pytest.mark.parametrize("program", [["serve", "--port", "0", "--quiet"]], indirect=True)
+@pytest.mark.parametrize("program", [["serve", "--port", "0"]], indirect=True)
 def test_it_is_off_unless_it_is_asked_for(program: tuple[str, str], photo: bytes) -> None:
     line, token = program
     found = re.search(r"http://[\d.:]+\d", line)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import chain, repeat
 from pathlib import Path
@@ -31,6 +32,16 @@ from zoo.serve.watch import outgoing
 from zoo.serve.watch.outgoing import post
 from zoo.serve.who import schema
 from zoo.serve.who.webhooks import MOST_FAILURES, Webhook
+
+
+@dataclass
+class Names:
+    """What a name has for addresses, one answer after the other; then it is this machine's."""
+
+    url: str = ""
+    answers: list[list[str]] = field(default_factory=list)
+    asked: int = 0
+    reached: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -285,6 +296,57 @@ def test_the_private_network_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, ad
     with pytest.raises(Unavailable, match="private network"):
         post("https://hooks.example.org/x", b"{}", {}, private=False)
     assert asked == ["hooks.example.org"]
+
+
+PUBLIC = "93.184.215.14"
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Iterator[Names]:
+    """A network in which one name has other addresses each time, and all public ones lead to the
+    receiver, as do those of this machine.
+    """
+    names, really, connect = Names(), socket.getaddrinfo, socket.socket.connect
+
+    def look_up(host: str, port: int, *more: Any, **options: Any) -> list[Any]:
+        if host != "hooks.example.org":
+            return really(host, port, *more, **options)
+        names.asked += 1
+        addresses = names.answers.pop(0) if names.answers else ["127.0.0.1"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    def connected(line: socket.socket, address: tuple[str, int]) -> None:
+        names.reached.append(address[0])
+        connect(line, ("127.0.0.1", address[1]))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(outgoing, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket.socket, "connect", connected)
+    names.url = receiver.url.replace("127.0.0.1", "hooks.example.org")
+    yield names
+    monkeypatch.undo()
+
+
+def test_a_name_that_changes_its_mind_leads_where_was_checked(
+    names: Names, receiver: Receiver
+) -> None:
+    """It is public for who checks, and of this machine from then on."""
+    names.answers += [[PUBLIC]]
+    assert post(names.url, b"{}", {}, private=False) == 200
+    assert names.reached == [PUBLIC]
+    assert names.asked == 1
+    assert receiver.got[0][0]["host"].startswith("hooks.example.org:")
+    with pytest.raises(Unavailable, match="private network"):
+        post(names.url, b"{}", {}, private=False)
+    assert (names.asked, names.reached) == (2, [PUBLIC])
+
+
+def test_of_several_addresses_the_one_that_is_checked_is_reached(names: Names) -> None:
+    names.answers += [[PUBLIC, "127.0.0.1"], ["10.0.0.7", PUBLIC]]
+    assert post(names.url, b"{}", {}, private=False) == 200
+    with pytest.raises(Unavailable, match="private network"):
+        post(names.url, b"{}", {}, private=False)
+    assert names.reached == [PUBLIC]
 
 
 def test_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

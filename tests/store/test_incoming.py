@@ -89,6 +89,15 @@ def test_anything_else_is_one_object(
     assert len(objects_in(store)) == 1
 
 
+@pytest.mark.parametrize("length", [0, 1, 2, 1 << 62, (1 << 64) - 1])
+def test_a_header_that_claims_another_length_is_kept_whole(store: Store, length: int) -> None:
+    """None was once less than its first byte, which was read for ever."""
+    data = length.to_bytes(8, "little") + b"{}" + bytes(9)
+    with incoming(store, [data], size=len(data), folder=FOLDER) as came:
+        came.publish()
+    assert (came.tensors, len(objects_in(store))) == ((), 1)
+
+
 def test_weights_that_break_the_format_are_kept_whole(store: Store) -> None:
     good = weights()
     length = int.from_bytes(good[:8], "little")

@@ -193,7 +193,8 @@ def _begin(source: _Source, size: int) -> tuple[bytes, Header | None]:
     """
     head = b"".join(source.take(9))
     length = 8 + int.from_bytes(head[:8], "little")
-    if len(head) < 9 or head[8:] != b"{" or length > min(size, UPLOADED_HEADER_BYTES):
+    most = min(size, UPLOADED_HEADER_BYTES)
+    if len(head) < 9 or head[8:] != b"{" or not len(head) <= length <= most:
         return head, None
     head += b"".join(source.take(length - 9))
     try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes.checkpoints import add_checkpoint, store_weights, tensors
 from fakes.paged import NASTY, canaries, page, text_of
 from fakes.served import CONFIG, Served, serving, with_files
@@ -129,6 +132,77 @@ def test_names_of_files_are_texts(moved: Served) -> None:
     assert {*paths} <= {each.strip() for each in tree.xpath("//th/text()")}
     for link in tree.xpath("//a[@download]/@href"):
         assert moved.ask(link, token=token).body in (b"x", b"<script>alert(1)</script>")
+
+
+def send_pickles(served: Served, token: str) -> None:
+    """A file of weights, one that runs a command, and one that is neither."""
+    served.ask("/api/repos/create", "POST", token=token, body=b'{"name": "pickles"}')
+    weights = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, weights)
+    hostile = f"cposix\nsystem\n(S'touch ran'\ntR0c{NASTY[0]}\nx\n."
+    contents = {"pytorch_model.bin": weights.getvalue(), "optimizer.pt": hostile.encode(),
+                "other.bin": bytes(99), "named.txt": hostile.encode()}  # fmt: skip
+    lines: list[object] = [{"key": "header", "value": {"summary": "m"}}]
+    for path, data in contents.items():
+        value = {"path": path, "content": b64encode(data).decode(), "encoding": "base64"}
+        lines.append({"key": "file", "value": value})
+    body = "\n".join(map(json.dumps, lines)).encode()
+    assert served.ask(
+        "/api/models/eve/pickles/commit/main", "POST", token=token, body=body
+    ).status == 200  # fmt: skip
+
+
+def test_pickles_are_told_with_what_they_import(
+    moved: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first who asks is not kept waiting; nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    token, works = moved.token("eve", "write"), list[Callable[[], object]]()
+    send_pickles(moved, token)
+    monkeypatch.setattr(files._later, "begin", lambda more: works.extend(more))
+    rows = {
+        row["path"]: row for row in moved.ask("/eve/pickles/files.json", token=token).json["rows"]
+    }
+    pending = {path for path, row in rows.items() if row["pickle"]}
+    assert pending == {"pytorch_model.bin", "optimizer.pt", "other.bin"}
+    assert "load this page again" in text_of(page(moved, "/eve/pickles/files", token)[1])
+    for work in works:
+        work()
+    works.clear()
+    rows = {
+        row["path"]: row for row in moved.ask("/eve/pickles/files.json", token=token).json["rows"]
+    }
+    weights, hostile = (rows[name]["pickle"] for name in ("pytorch_model.bin", "optimizer.pt"))
+    assert weights["modules"] == ["collections", "torch", "torch._utils"]
+    assert (weights["other"], weights["problem"]) == ([], "")
+    assert hostile["other"] == ["posix.system", f"{NASTY[0]}.x"]
+    assert rows["other.bin"]["pickle"] is None
+    _, tree = page(moved, "/eve/pickles/files", token)
+    assert canaries(tree) == []
+    heads = [[*each.itertext()] for each in tree.xpath("//tbody//th")]
+    told = {first.strip(): " ".join("".join(more).split()) for first, *more in heads}
+    assert "imports collections, torch, torch._utils" in told["pytorch_model.bin"]
+    assert "own" not in told["pytorch_model.bin"]
+    assert "own posix.system" in told["optimizer.pt"]
+    assert "pickle" not in told["other.bin"] + told["named.txt"]
+    assert works == [], "each is looked at once"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_pickles_that_take_long_to_fetch_are_not(
+    moved: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = moved.token("eve", "write")
+    send(moved, "eve/far", {"far.bin": "cposix\nsystem\n.", "next.bin": "x"})
+    monkeypatch.setattr(files, "FETCHED", 4)
+    monkeypatch.setattr(files, "_is_plain", lambda _: False)
+    monkeypatch.setattr(files, "AT_ONCE", 1)
+    for count in (1, 2):
+        monkeypatch.setattr(files._later, "begin", lambda more: [each() for each in more])
+        moved.ask("/eve/far/files.json", token=token)
+        rows = moved.ask("/eve/far/files.json", token=token).json["rows"]
+        assert rows[0]["pickle"]["problem"] == files.TOO_LARGE.problem, count
+    assert rows[1]["pickle"] is None
 
 
 def test_a_version_says_what_it_moved_who_and_why(moved: Served) -> None:

@@ -13,13 +13,16 @@ from zoo.errors import InvalidOption, UnknownName
 from zoo.serve.http.answer import Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
+from zoo.serve.who.accounts import Also
 from zoo.serve.who.audit import asked_by
-from zoo.serve.who.devices import LASTS, PAUSE, Entry, new_code, spend
+from zoo.serve.who.devices import LASTS, PAUSE, new_code, spend
 from zoo.serve.who.may import PURPOSES
+from zoo.serve.who.refreshing import Login, spend_refresh
 
 __all__ = ["SECRET", "begin", "error", "hash_of", "poll"]
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+REFRESH = "refresh_token"
 LONGEST = 90 * 86400.0
 """Seconds that a token lasts which a program got so, at most."""
 SECRET = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -55,22 +58,30 @@ def begin(ask: Ask) -> Answer:
 def poll(ask: Ask) -> Answer:
     """The token of a program that somebody has let in; else why not, or not yet."""
     sent = {name: values[-1] for name, values in ask.call.form.items()}
+    if sent.get("grant_type") == REFRESH:
+        return _refresh(ask, sent.get("refresh_token", ""))
     if sent.get("grant_type") != GRANT:
         return error("unsupported_grant_type", "tokens are given to programs with a code alone")
     outcome = ask.hub.accounts.devices.poll(sent.get("device_code", ""))
     if isinstance(outcome, str):
         return error(outcome)
-    answer = _issue_token(ask, outcome, sent["device_code"])
-    if answer is None:  # whoever let it in may do that no more
-        return error("access_denied")
-    return Answer(headers={**answer.headers, **SECRET}, body=answer.body)
+    answer = _issue_token(ask, Login(outcome, ""), partial(spend, secret=sent["device_code"]))
+    return answer or error("access_denied")  # whoever let it in may do that no more
 
 
-def _issue_token(ask: Ask, entry: Entry, device: str) -> Answer | None:
+def _refresh(ask: Ask, secret: str) -> Answer:
+    """Another token of a program that was let in, by what came with its last one."""
+    login = ask.hub.accounts.refreshing.login(secret)
+    also = partial(spend_refresh, secret=secret)
+    return (login and _issue_token(ask, login, also)) or error("invalid_grant")
+
+
+def _issue_token(ask: Ask, login: Login, also: Also) -> Answer | None:
     """A token that may do no more than the one by which the program was let in, and lasts no
-    longer; None if that one has ended, or it was given already.
+    longer; None if that one has ended, or it was given already. Where that one does not expire, it
+    comes with what it is refreshed by.
     """
-    accounts = ask.hub.accounts
+    accounts, entry = ask.hub.accounts, login.entry
     by = {each.id: each for each in accounts.tokens(entry.account)}.get(entry.token)
     actor, _ = accounts.holder(entry.token, "")
     if by is None or actor is None:
@@ -85,12 +96,16 @@ def _issue_token(ask: Ask, entry: Entry, device: str) -> Answer | None:
             only=by.only,
             lasts=LONGEST,
             by=by.id,
-            also=partial(spend, secret=device),
+            also=also,
         )
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
     body = {"access_token": str(secret), "token_type": "bearer", "scope": token.purpose}
-    return json_answer(body | {"expires_in": _left(str(token.expires))})
+    if by.expires is None:
+        first = Login(entry, login.first or token.id)
+        body["refresh_token"] = accounts.refreshing.new(token.id, first)
+    answer = json_answer(body | {"expires_in": _left(str(token.expires))})
+    return replace(answer, headers={**answer.headers, **SECRET})
 
 
 def _left(expires: str) -> int:

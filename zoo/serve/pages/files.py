@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import quote
 
+from zoo.domain.digest import Digest
+from zoo.domain.manifest import PlainFile
 from zoo.domain.reference import DEFAULT_TAG
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, iso_time
+from zoo.serve.keep.files import Files, Part
+from zoo.serve.keep.pickled import Pickled, read_pickled
+from zoo.serve.keep.recent import LruCache
 from zoo.serve.keep.view import View, ViewedFile
 from zoo.serve.pages.chosen import ShownVersion, pick
+from zoo.serve.pages.later import Later
 from zoo.serve.pages.page import site_of
 
 __all__ = [
@@ -26,6 +35,17 @@ __all__ = [
 
 PAGE = 200
 """Files and folders on a page."""
+PICKLES = re.compile(r"(^|/)[^/.]+$|\.(bin|ckpt|data?|dill|joblib|pickle|pkl|pth?|th|tar)$", re.I)
+"""How files are called that may be pickles: which are is told by what is in them."""
+AT_ONCE = 20
+"""So many are looked at for one page; the others for the next that asks."""
+FETCHED = 64 << 20
+"""Bytes of a file that is taken out of a bucket, or decoded, for it; larger ones are not."""
+LATER = Pickled(problem="being looked at: load this page again in a while")
+TOO_LARGE = Pickled(problem="too large to be fetched for a look at it")
+
+_looked: LruCache[str, tuple[Pickled | None]] = LruCache(10_000)
+_later = Later()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +61,7 @@ class FileRow:
         git: The id that Git gives to it, or to the pointer in its place.
         made: Whether it was made here.
         download: The path to fetch it from.
+        pickle: What it imports where it is unpickled; None: it is no pickle.
     """
 
     path: str
@@ -51,6 +72,7 @@ class FileRow:
     git: str = ""
     made: bool = False
     download: str = ""
+    pickle: Pickled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +142,7 @@ def look_files(ask: Ask) -> FilesPage:
         commit=Commit(id=commit.id, at=iso_time(commit.at), by=commit.author, title=commit.title),
         path=path,
         above=tuple((name, "/".join(parts[: at + 1])) for at, name in enumerate(parts)),
-        rows=tuple(page),
+        rows=tuple(_with_pickles(ask.hub.files, commit.manifest, page)),
         next=page[-1].path if begin + PAGE < len(rows) else "",
         size=sum(file.size for file in view.files),
         count=len(view.files),
@@ -167,6 +189,42 @@ def _row(ask: Ask, commit: str, file: ViewedFile) -> FileRow:
         made=file.text is not None,
         download=f"/{ask.repo}/resolve/{commit}/{quote(file.path)}",
     )
+
+
+def _with_pickles(files: Files, manifest: Digest, rows: Sequence[FileRow]) -> Iterator[FileRow]:
+    """The rows, with what is known of pickles; what is not is looked at meanwhile."""
+    waiting = list[Callable[[], object]]()
+    for row in rows:
+        if row.folder or row.made or not PICKLES.search(row.path):
+            yield row
+            continue
+        key = row.sha256 or f"{manifest} {row.path}"
+        if not (known := _looked.get(key)):
+            waiting.append(partial(_look, files, manifest, row, key))
+        yield replace(row, pickle=known[0] if known else LATER)
+    _later.begin(waiting[:AT_ONCE])
+
+
+def _look(files: Files, manifest: Digest, row: FileRow, key: str) -> None:
+    found, file = None, files.file(manifest, row.path)
+    if isinstance(file, PlainFile):
+        parts = files.parts(manifest, row.path, 0, file.size)
+        at_hand = all(map(_is_plain, parts))
+
+        def read(begin: int, end: int) -> bytes:
+            ranges = files.parts(manifest, row.path, begin, end)
+            return b"".join(piece for part in ranges for piece in part.pieces())
+
+        found = TOO_LARGE if file.size > FETCHED and not at_hand else read_pickled(read, file.size)
+    _looked.put(key, (found,))
+
+
+def _is_plain(part: Part) -> bool:
+    """Whether any of it can be read without the rest."""
+    if not part.is_at_hand or (file := part.open()) is None:
+        return False
+    file.close()
+    return True
 
 
 def to_tree(ask: Ask, revision: str, path: str = "") -> Answer:

@@ -15,7 +15,7 @@ from zoo.serve.who.seals import FILE as KEY
 from zoo.store.cached import CachedBackend
 from zoo.workspace import Workspace
 
-__all__ = ["problems"]
+__all__ = ["open_to_others", "problems"]
 
 SECRET = (ACCOUNTS, f"{ACCOUNTS}-wal", f"{ACCOUNTS}-shm", KEY)
 SKEW_SECONDS = 60.0
@@ -25,7 +25,7 @@ LATE = timedelta(days=30)
 
 def problems(workspace: Workspace, accounts: Accounts, scrubbed: ScrubState) -> list[str]:
     """What is wrong, in words, with what mends it."""
-    problems = [*_rights(workspace), *_clocks(workspace, accounts)]
+    problems = [*open_to_others(workspace), *_clocks(workspace, accounts)]
     problems += _scrub(workspace, scrubbed)
     free = shutil.disk_usage(workspace.root).free
     if free < SPARE_BYTES:
@@ -36,11 +36,13 @@ def problems(workspace: Workspace, accounts: Accounts, scrubbed: ScrubState) -> 
     return [*problems, *(f"audit log: {each}" for each in wrong)]
 
 
-def _rights(workspace: Workspace) -> Iterator[str]:
+def open_to_others(workspace: Workspace) -> Iterator[str]:
+    """Which of its secrets others on this machine may read or change, in words."""
     for name in SECRET:
         status = workspace.store.disk.stat(name)
         if status and status.st_mode & 0o077:
-            yield f"others on this machine may read {name}: chmod 600 {workspace.root / name}"
+            does = "read" if status.st_mode & 0o044 else "change"
+            yield f"others on this machine may {does} {name}: chmod 600 {workspace.root / name}"
     if workspace.root.stat().st_mode & 0o002:
         root = workspace.root
         yield f"anybody on this machine may replace what is in {root}: chmod o-w {root}"

@@ -30,6 +30,7 @@ from zoo.serve.who.providers import Providers
 from zoo.serve.who.publishers import Publishers
 from zoo.serve.who.quotas import Quotas
 from zoo.serve.who.reach_table import ReachTable
+from zoo.serve.who.refreshing import Refreshing
 from zoo.serve.who.repos import Repos
 from zoo.serve.who.reserved import check_free
 from zoo.serve.who.revoking import end_tokens
@@ -131,6 +132,7 @@ class Accounts:
         webhooks: Who is told of changes.
         sessions: Who is signed in, in a browser.
         devices: Which programs wait to be let in.
+        refreshing: What their tokens are refreshed by.
         providers: By which services people sign in.
         publishers: Which jobs get a token for a while.
         downloads: How often repositories were downloaded.
@@ -145,6 +147,7 @@ class Accounts:
         self.audit, self.quotas = Audit(engine), Quotas(engine)
         self.sessions, self.webhooks = Sessions(engine), Webhooks(engine)
         self.devices, self.locks = Devices(engine), Locks(engine)
+        self.refreshing = Refreshing(engine)
         self.providers, self.publishers = Providers(engine), Publishers(engine)
         self.setup, self.downloads = Setup(engine), Downloads(engine)
 

@@ -52,6 +52,7 @@ ACTIONS: Mapping[str, str] = {
     "token revoked": "it ended",
     "session begun": "somebody has signed in with a token, in a browser",
     "session ended": "they have signed out",
+    "refreshed twice": "what a token is refreshed by was used again: all of that login ended",
     "device let in": "somebody has confirmed the code of a program, which gets a token",
     "device refused": "they have not",
     "provider added": "people may sign in by it",

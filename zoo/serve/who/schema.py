@@ -29,6 +29,7 @@ __all__ = [
     "provider",
     "publisher",
     "quota",
+    "refresh",
     "repo",
     "role",
     "session",
@@ -37,7 +38,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -230,6 +231,20 @@ device = sa.Table(
     sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE")),
     sa.Column("purpose", Text, nullable=False),
     sa.Column("name", Text, nullable=False),
+)
+
+# What the tokens of programs that were let in are refreshed by: its SHA-256, the token that it came
+# with, the one by which the program was let in, and the first that it got.
+refresh = sa.Table(
+    "refresh",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
+    sa.Column("token", Text, sa.ForeignKey("token.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("by", Text, sa.ForeignKey("token.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("first", Text, nullable=False),
+    sa.Column("expires", Text, nullable=False),
+    sa.Column("used", Text),
+    sa.Index("refresh_first", "first"),
 )
 
 # How often somebody has guessed something wrong, and until when that counts.
