@@ -1,9 +1,9 @@
 """`zoo serve` beside nginx, Docker's registry and Starlette, on the loopback.
 
-    python benchmarks/serve.py [--quick] [ROWS ...]
+    python benchmarks/serve.py [--quick] [--architecture vit_large_patch16_224] [ROWS ...]
 
-A zoo with a fine-tune of a ViT-B (346 MB, the last two blocks and the head changed), and the same
-bytes as one file for the peers. Servers take turns in each round; given are medians of the rounds,
+A zoo with a fine-tune of a ViT-B (346 MB, two blocks and the head changed), or of another network
+of timm with blocks, and the same bytes as one file for the peers. Servers take turns in each round; given are medians of the rounds,
 and of the ratios within a round. Seconds of the processor are the server's own. If the machine has
 other work to do, take these, and of seconds on the clock no more than the ratios. Peers that are
 not installed are left out; on Debian they are in nginx-light and docker-registry.
@@ -74,10 +74,11 @@ def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help=f"those alone, of: {', '.join(ROWS)}")
+    parser.add_argument("--architecture", default=ARCHITECTURE, help="one of timm's")
     parser.add_argument("--quick", action="store_true", help="one round of fewer requests")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        bench = made(Path(folder), running, quick=asked.quick)
+        bench = made(Path(folder), running, asked.architecture, quick=asked.quick)
         print(f"{bench.size / 1e6:.0f} MB; load of the machine {os.getloadavg()[0]:.1f}")
         print("\n| what | zoo serve | beside it (ratio) |\n| --- | --- | --- |")
         for name in asked.rows or ROWS:
@@ -101,10 +102,10 @@ def show(rounds: list[list[Row]]) -> None:
         print(f"| {what} | {shown[0]} | {', '.join(shown[1:])} |", flush=True)
 
 
-def made(folder: Path, running: ExitStack, *, quick: bool) -> Bench:
+def made(folder: Path, running: ExitStack, architecture: str, *, quick: bool) -> Bench:
     """A zoo with the weights, and servers of it and of the same bytes."""
     root = folder / "zoo"
-    weights, token, sha256 = fill(root, folder)
+    weights, token, sha256 = fill(root, folder, architecture)
     server = started(running, zoo_server(root, folder))
     url = f"http://127.0.0.1:{server.port}"
     commit = await_all(url, token)
@@ -137,18 +138,18 @@ def started(running: ExitStack, server: Running) -> Running:
     return server
 
 
-def fill(root: Path, folder: Path) -> tuple[Path, str, str]:
+def fill(root: Path, folder: Path, architecture: str) -> tuple[Path, str, str]:
     """Make a zoo; return the file that it has, a token, and the SHA-256 of the file."""
     torch.manual_seed(0)
-    state = timm.create_model(ARCHITECTURE).state_dict()
+    state = timm.create_model(architecture).state_dict()
     save_file(state, folder / "base.safetensors")
     for name, tensor in state.items():
         if CHANGED.match(name):
             tensor += 1e-3 * torch.randn_like(tensor)
     save_file(state, folder / FILE)
     with zoo.init(root) as made:
-        made.import_file(folder / "base.safetensors", "team/base", architecture=ARCHITECTURE)
-        made.import_file(folder / FILE, REPO, architecture=ARCHITECTURE)
+        made.import_file(folder / "base.safetensors", "team/base", architecture=architecture)
+        made.import_file(folder / FILE, REPO, architecture=architecture)
     with closing(Workspace(root)) as workspace, closing(Accounts.of(workspace)) as accounts:
         entry = workspace.store.read_ref(Reference.parse(REPO))
         assert entry
