@@ -3,10 +3,11 @@
     python benchmarks/serve.py [--quick] [--architecture vit_large_patch16_224] [ROWS ...]
 
 A zoo with a fine-tune of a ViT-B (346 MB, two blocks and the head changed), or of another network
-of timm with blocks, and the same bytes as one file for the peers. Servers take turns in each round; given are medians of the rounds,
-and of the ratios within a round. Seconds of the processor are the server's own. If the machine has
-other work to do, take these, and of seconds on the clock no more than the ratios. Peers that are
-not installed are left out; on Debian they are in nginx-light and docker-registry.
+of timm with blocks, and the same bytes as one file for the peers. Servers take turns in each round;
+given are medians of the rounds, and of the ratios within a round. Seconds of the processor are the
+server's own. If the machine has other work to do, take these, and of seconds on the clock no more
+than the ratios. Peers that are not installed are left out; on Debian they are in nginx-light and
+docker-registry.
 """
 
 from __future__ import annotations
