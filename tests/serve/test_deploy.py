@@ -228,14 +228,15 @@ def test_a_stock_client_sends_a_large_file_in_parts(proxied: Proxied, tmp_path: 
 
 
 @pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    text = (DEPLOY / "zoo.service").read_text()
-    assert text.count("/opt/zoo/bin/zoo serve") == 1
+@pytest.mark.parametrize("name", ["zoo.service", "zoo-repack.timer"])
+def test_systemd_takes_the_units(tmp_path: Path, name: str) -> None:
     program = Path(sys.executable).with_name("zoo")
-    unit = tmp_path / "zoo.service"
-    unit.write_text(text.replace("/opt/zoo/bin/zoo", str(program)))
+    for each in DEPLOY.glob("zoo*.*"):
+        text = each.read_text()
+        assert text.count("/opt/zoo/bin/zoo ") == (each.suffix == ".service")
+        (tmp_path / each.name).write_text(text.replace("/opt/zoo/bin/zoo", str(program)))
     assert ANALYZE
-    done = subprocess.run([ANALYZE, "verify", "--man=no", unit], check=False, capture_output=True,
-                          text=True)  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if "zoo.service" in line]
+    done = subprocess.run([ANALYZE, "verify", "--man=no", tmp_path / name], check=False,
+                          capture_output=True, text=True)  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if "zoo" in line]
     assert (done.returncode, said) == (0, []), done.stderr
