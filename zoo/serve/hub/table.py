@@ -99,7 +99,7 @@ HUB: tuple[Route[Hub], ...] = (
     Route(
         method="POST", path="/oauth/token", scope="listed", handler=exchange.give,
         errors=("BadRequest", "Busy"),
-        summary="its token, once somebody has confirmed the code, and the next one; or that of a job",
+        summary="its token, once somebody has confirmed the code, then the next; or that of a job",
     ),
     *(Route(
         method=method, path=f"/api/settings/webhooks{rest}", scope="account", handler=handler,
