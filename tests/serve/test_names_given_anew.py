@@ -190,6 +190,17 @@ def test_nor_does_a_name_that_is_given_anew_beside_the_server(team: Team) -> Non
     assert len(team.commits("ann", NEW)) == 1
 
 
+def test_nor_does_it_bring_back_what_has_gone_on_to_a_third_name(team: Team) -> None:
+    """Its log at the second name would show that again, until the rest is there."""
+    moved(team)
+    assert team.move("ann", NEW, "ann/third").status == 200
+    team.push("ann", "bob/mine", OLD)
+    assert team.move("ann", OLD, NEW).code == "Conflict"
+    log = team.served.server.hub.workspace.store.history(Reference.parse(NEW))
+    assert [each.deleted for each in log] == [False, True]
+    assert team.commits("ann", "ann/third") == [team.commit]
+
+
 def test_its_downloads_are_its_own(team: Team) -> None:
     moved(team)
     team.push("bob", "bob/mine", OLD)
@@ -233,6 +244,23 @@ def test_a_repository_that_moves_back_is_what_it_was(team: Team) -> None:
         assert team.api("ann", here).status == 307
         assert team.weights("ann", there) == 200
         here, there = there, here
+
+
+def test_what_is_protected_is_so_after_it_moved_back(team: Team) -> None:
+    """Tags, too, of which branches would be."""
+    assert team.api("ann", f"{OLD}/tag/main", "POST", tag="v1").status == 200
+    refs = team.api("ann", f"{OLD}/refs").json
+    assert [each["name"] for each in refs["tags"]] == ["v1"]
+    assert team.move("ann", OLD, NEW).status == team.move("ann", NEW, OLD).status == 200
+    assert team.api("ann", f"{OLD}/refs").json == refs
+    assert team.move("ann", OLD, NEW).status == 200
+    tag = team.served.server.hub.workspace.store.read_ref(Reference.parse(f"{NEW}:v1"))
+    assert tag
+    assert tag.protected
+    with closing(Workspace(team.served.root)) as beside:
+        beside.protect(Reference.parse(f"{NEW}:v1"), on=False)
+    assert team.move("ann", NEW, OLD).status == 200
+    assert not team.api("ann", f"{OLD}/refs").json["tags"]
 
 
 @pytest.mark.long

@@ -66,7 +66,7 @@ def _called(ref: Reference, path: str) -> Reference:
 
 def _check_same(new: Reference, there: Log, entries: Log) -> None:
     """See that a new name has what is to be moved there, as far as it goes, and that what is there
-    is no other one that was moved there before, after which the old name was given anew.
+    is, or was, no other one that was moved there before, after which the old name was given anew.
     """
     lasting, left = _lasting(_without_renaming(there)), _lasting(_without_renaming(entries))
     same = [_content(entry) for entry in lasting] == [
@@ -75,7 +75,8 @@ def _check_same(new: Reference, there: Log, entries: Log) -> None:
     is_there = bool(there) and not there[-1].deleted
     moved = sum(entry.renamed == new for entry in _without_renaming(entries))
     came = 1 + (len(there) - len(_lasting(there))) // 2
-    if not same or (is_there and moved and moved >= came):
+    is_anew = any(entry.renamed == new for entry in left)
+    if not same or is_anew or (is_there and moved and moved >= came):
         raise Conflict(f"{new} is, or was, another one")
 
 
@@ -107,7 +108,9 @@ def _planned(there: Log, entries: Log) -> Log:
     log = [*there]
     if there and there[-1].renamed:
         last = there[-1]
-        log.append(replace(_following(last, log), why=RESTORED, deleted=False, at=now()))
+        back = replace(_following(last, log), why=RESTORED, deleted=False, at=now())
+        # A name that was moved away is protected no more; it was before.
+        log.append(replace(back, protected=any(each.protected for each in there[-2:-1])))
     done = len(_lasting(_without_renaming(there)))
     for entry in _lasting(_without_renaming(entries))[done:]:
         log.append(_following(entry, log))
