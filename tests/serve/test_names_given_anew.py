@@ -19,6 +19,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, UnknownName
 from zoo.logins import ServerUrl, keep_token
+from zoo.serve.keep.moving import move_names
 from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.refs import entry_name
@@ -261,6 +262,24 @@ def test_what_is_protected_is_so_after_it_moved_back(team: Team) -> None:
         beside.protect(Reference.parse(f"{NEW}:v1"), on=False)
     assert team.move("ann", NEW, OLD).status == 200
     assert not team.api("ann", f"{OLD}/refs").json["tags"]
+
+
+def test_a_branch_that_was_made_often_has_no_log_read_as_often(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("POST", "DELETE") * 6 + ("POST",):
+        assert team.api("ann", f"{OLD}/branch/side", method).status == 200
+    store = team.served.server.hub.workspace.store
+    history, read = store.history, list[Reference]()
+
+    def counted(ref: Reference) -> tuple[RefEntry, ...]:
+        read.append(ref)
+        return history(ref)
+
+    monkeypatch.setattr(store, "history", counted)
+    move_names(team.served.server.hub.workspace, OLD, NEW)
+    assert read.count(Reference.parse(OLD)) == 2
+    assert len(history(Reference.parse(f"{NEW}:side"))) == 13
 
 
 @pytest.mark.long

@@ -138,7 +138,7 @@ def test_who_guesses_has_nobody_wait(team: Served) -> None:
 def test_of_two_at_once_neither_goes_on(team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them has a copy, whichever was first."""
     first = let_in(team, team.token("ann", "write"))
-    issue, second = routes._issue_token, list[dict[str, Any]]()
+    issue, second = routes._issue_token, list[Any]()
 
     def slow(*args: Any) -> Any:
         monkeypatch.setattr(routes, "_issue_token", issue)
