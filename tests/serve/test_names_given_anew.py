@@ -143,6 +143,25 @@ def test_nor_is_its_log_told(team: Team) -> None:
     assert len(team.log("bob", ref)) == 1
 
 
+def test_a_long_log_is_told_by_one_look_at_it(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        team.push("bob", "bob/mine", OLD)
+        team.push("bob", OLD)
+    history, asked = team.served.server.hub.history, list[Reference]()
+    first_number = history.first_number
+
+    def counted(ref: Reference) -> int:
+        asked.append(ref)
+        return first_number(ref)
+
+    monkeypatch.setattr(history, "first_number", counted)
+    listed = team.api("bob", f"/zoo/v1/list/refs/{OLD}/").json["stored"]
+    assert (len(listed), len(asked)) == (7, 1)
+    keys = [key for key, *_ in listed]
+    assert len(team.api("bob", "/zoo/v1/stat", "POST", keys=keys).json["stored"]) == 7
+    assert len(asked) == 2
+
+
 def test_what_is_restored_is_what_it_was(team: Team) -> None:
     before = team.commits("", OLD)
     deleted(team)
