@@ -19,6 +19,7 @@ from zoo.domain.history import RefEntry
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, UnknownName
 from zoo.logins import ServerUrl, keep_token
+from zoo.serve.keep.moving import move_names
 from zoo.serve.who.accounts import Accounts
 from zoo.store import Store
 from zoo.store.refs import entry_name
@@ -142,6 +143,25 @@ def test_nor_is_its_log_told(team: Team) -> None:
     assert len(team.log("bob", ref)) == 1
 
 
+def test_a_long_log_is_told_by_one_look_at_it(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        team.push("bob", "bob/mine", OLD)
+        team.push("bob", OLD)
+    history, asked = team.served.server.hub.history, list[Reference]()
+    first_number = history.first_number
+
+    def counted(ref: Reference) -> int:
+        asked.append(ref)
+        return first_number(ref)
+
+    monkeypatch.setattr(history, "first_number", counted)
+    listed = team.api("bob", f"/zoo/v1/list/refs/{OLD}/").json["stored"]
+    assert (len(listed), len(asked)) == (7, 1)
+    keys = [key for key, *_ in listed]
+    assert len(team.api("bob", "/zoo/v1/stat", "POST", keys=keys).json["stored"]) == 7
+    assert len(asked) == 2
+
+
 def test_what_is_restored_is_what_it_was(team: Team) -> None:
     before = team.commits("", OLD)
     deleted(team)
@@ -190,6 +210,17 @@ def test_nor_does_a_name_that_is_given_anew_beside_the_server(team: Team) -> Non
     assert len(team.commits("ann", NEW)) == 1
 
 
+def test_nor_does_it_bring_back_what_has_gone_on_to_a_third_name(team: Team) -> None:
+    """Its log at the second name would show that again, until the rest is there."""
+    moved(team)
+    assert team.move("ann", NEW, "ann/third").status == 200
+    team.push("ann", "bob/mine", OLD)
+    assert team.move("ann", OLD, NEW).code == "Conflict"
+    log = team.served.server.hub.workspace.store.history(Reference.parse(NEW))
+    assert [each.deleted for each in log] == [False, True]
+    assert team.commits("ann", "ann/third") == [team.commit]
+
+
 def test_its_downloads_are_its_own(team: Team) -> None:
     moved(team)
     team.push("bob", "bob/mine", OLD)
@@ -233,6 +264,41 @@ def test_a_repository_that_moves_back_is_what_it_was(team: Team) -> None:
         assert team.api("ann", here).status == 307
         assert team.weights("ann", there) == 200
         here, there = there, here
+
+
+def test_what_is_protected_is_so_after_it_moved_back(team: Team) -> None:
+    """Tags, too, of which branches would be."""
+    assert team.api("ann", f"{OLD}/tag/main", "POST", tag="v1").status == 200
+    refs = team.api("ann", f"{OLD}/refs").json
+    assert [each["name"] for each in refs["tags"]] == ["v1"]
+    assert team.move("ann", OLD, NEW).status == team.move("ann", NEW, OLD).status == 200
+    assert team.api("ann", f"{OLD}/refs").json == refs
+    assert team.move("ann", OLD, NEW).status == 200
+    tag = team.served.server.hub.workspace.store.read_ref(Reference.parse(f"{NEW}:v1"))
+    assert tag
+    assert tag.protected
+    with closing(Workspace(team.served.root)) as beside:
+        beside.protect(Reference.parse(f"{NEW}:v1"), on=False)
+    assert team.move("ann", NEW, OLD).status == 200
+    assert not team.api("ann", f"{OLD}/refs").json["tags"]
+
+
+def test_a_branch_that_was_made_often_has_no_log_read_as_often(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("POST", "DELETE") * 6 + ("POST",):
+        assert team.api("ann", f"{OLD}/branch/side", method).status == 200
+    store = team.served.server.hub.workspace.store
+    history, read = store.history, list[Reference]()
+
+    def counted(ref: Reference) -> tuple[RefEntry, ...]:
+        read.append(ref)
+        return history(ref)
+
+    monkeypatch.setattr(store, "history", counted)
+    move_names(team.served.server.hub.workspace, OLD, NEW)
+    assert read.count(Reference.parse(OLD)) == 2
+    assert len(history(Reference.parse(f"{NEW}:side"))) == 13
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,22 @@ def test_names_are_few_and_short() -> None:
     found = look(many)
     assert found
     assert (len(found.other), found.more, {*map(len, found.other)}) == (20, 5, {100})
+
+
+def test_a_long_text_in_many_names_takes_no_memory_for_each() -> None:
+    """Else the pickle of a megabyte took gigabytes, and minutes."""
+    begin = b"\x80\x04X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x00"
+    many = b"".join(b"h\x00\x8c\x04%04d\x93" % each for each in range(400))
+    tracemalloc.start()
+    try:
+        found = look(begin + many + b".")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert found
+    assert found.other[0] == "a" * 100
+    usual = b"ctorch\n" + b"a" * 300 + b"Storage\n."
+    assert look(usual) == Pickled(other=("torch." + "a" * 94,))
 
 
 def test_a_list_of_parts_that_is_long_is_not_read() -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import update
 from zoo.errors import UnknownName
 from zoo.registry.engine import writing
 from zoo.serve.hub import device as routes
-from zoo.serve.who import schema
+from zoo.serve.who import refreshing, schema
 from zoo.serve.who.refreshing import spend_refresh
 from zoo.serve.who.tokens import utc_text
 from zoo.workspace import Workspace
@@ -130,7 +130,43 @@ def test_a_login_that_nobody_uses_ends(team: Served) -> None:
         assert len(connection.execute(schema.refresh.select()).all()) == 1, "it is forgotten"
 
 
-def test_of_two_at_once_one_gets_a_token(team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_guesses_has_nobody_wait(team: Served) -> None:
+    with writing(team.accounts._engine):
+        assert refused("a guess")
+
+
+def test_of_two_at_once_neither_goes_on(team: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them has a copy, whichever was first."""
+    first = let_in(team, team.token("ann", "write"))
+    issue, second = routes._issue_token, list[Any]()
+
+    def slow(*args: Any) -> Any:
+        monkeypatch.setattr(routes, "_issue_token", issue)
+        second.append(refresh_access_token(first["refresh_token"]))
+        return issue(*args)
+
+    monkeypatch.setattr(routes, "_issue_token", slow)
+    assert refused(first["refresh_token"])
+    for each in (first, *second):
+        assert whom(team, each["access_token"]) is None
+        assert refused(each["refresh_token"])
+
+
+def test_a_refresh_that_fails_can_be_tried_again(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = let_in(team, team.token("ann", "write"))["refresh_token"]
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "LASTS", None)
+        with pytest.raises(DeviceCodeError, match="server has failed"):
+            refresh_access_token(first)
+    assert [each.name for each in team.accounts.tokens("ann")].count("hf") == 1
+    assert refresh_access_token(first)["access_token"]
+
+
+def test_one_that_is_used_meanwhile_gives_no_token(
+    team: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = let_in(team, team.token("ann", "write"))["refresh_token"]
     issue = routes._issue_token
 

@@ -4,6 +4,7 @@ browser (RFC 8628). `hf auth login` and ``zoo login`` ask so.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,7 @@ from zoo.serve.who.accounts import Also
 from zoo.serve.who.audit import asked_by
 from zoo.serve.who.devices import LASTS, PAUSE, new_code, spend
 from zoo.serve.who.may import PURPOSES
-from zoo.serve.who.refreshing import Login, spend_refresh
+from zoo.serve.who.refreshing import Login, add_refresh, spend_refresh
 
 __all__ = ["SECRET", "begin", "error", "hash_of", "poll"]
 
@@ -73,7 +74,10 @@ def _refresh(ask: Ask, secret: str) -> Answer:
     """Another token of a program that was let in, by what came with its last one."""
     login = ask.hub.accounts.refreshing.login(secret)
     also = partial(spend_refresh, secret=secret)
-    return (login and _issue_token(ask, login, also)) or error("invalid_grant")
+    answer = _issue_token(ask, login, also) if login else None
+    if login and answer is None:  # somebody may have used it meanwhile: it ends with all of them
+        ask.hub.accounts.refreshing.login(secret)
+    return answer or error("invalid_grant")
 
 
 def _issue_token(ask: Ask, login: Login, also: Also) -> Answer | None:
@@ -88,6 +92,7 @@ def _issue_token(ask: Ask, login: Login, also: Also) -> Answer | None:
         return None
     asked_by(entry.account, entry.token)
     purpose = min(entry.purpose, actor.purpose, key=_rank)
+    refresh = secrets.token_urlsafe(32) if by.expires is None else ""
     try:
         token, secret = accounts.new_token(
             entry.account,
@@ -97,13 +102,12 @@ def _issue_token(ask: Ask, login: Login, also: Also) -> Answer | None:
             lasts=LONGEST,
             by=by.id,
             also=also,
+            then=partial(add_refresh, secret=refresh, login=login) if refresh else None,
         )
     except (UnknownName, InvalidOption):  # it has ended just now
         return None
     body = {"access_token": str(secret), "token_type": "bearer", "scope": token.purpose}
-    if by.expires is None:
-        first = Login(entry, login.first or token.id)
-        body["refresh_token"] = accounts.refreshing.new(token.id, first)
+    body |= {"refresh_token": refresh} if refresh else {}
     answer = json_answer(body | {"expires_in": _left(str(token.expires))})
     return replace(answer, headers={**answer.headers, **SECRET})
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
 
 from zoo.domain.history import RESTORED, RefEntry
 from zoo.domain.reference import Reference
@@ -66,7 +67,7 @@ def _called(ref: Reference, path: str) -> Reference:
 
 def _check_same(new: Reference, there: Log, entries: Log) -> None:
     """See that a new name has what is to be moved there, as far as it goes, and that what is there
-    is no other one that was moved there before, after which the old name was given anew.
+    is, or was, no other one that was moved there before, after which the old name was given anew.
     """
     lasting, left = _lasting(_without_renaming(there)), _lasting(_without_renaming(entries))
     same = [_content(entry) for entry in lasting] == [
@@ -75,7 +76,8 @@ def _check_same(new: Reference, there: Log, entries: Log) -> None:
     is_there = bool(there) and not there[-1].deleted
     moved = sum(entry.renamed == new for entry in _without_renaming(entries))
     came = 1 + (len(there) - len(_lasting(there))) // 2
-    if not same or (is_there and moved and moved >= came):
+    is_anew = any(entry.renamed == new for entry in left)
+    if not same or is_anew or (is_there and moved and moved >= came):
         raise Conflict(f"{new} is, or was, another one")
 
 
@@ -107,7 +109,9 @@ def _planned(there: Log, entries: Log) -> Log:
     log = [*there]
     if there and there[-1].renamed:
         last = there[-1]
-        log.append(replace(_following(last, log), why=RESTORED, deleted=False, at=now()))
+        back = replace(_following(last, log), why=RESTORED, deleted=False, at=now())
+        # A name that was moved away is protected no more; it was before.
+        log.append(replace(back, protected=any(each.protected for each in there[-2:-1])))
     done = len(_lasting(_without_renaming(there)))
     for entry in _lasting(_without_renaming(entries))[done:]:
         log.append(_following(entry, log))
@@ -119,16 +123,20 @@ def _following(entry: RefEntry, log: Sequence[RefEntry]) -> RefEntry:
     return replace(entry, number=len(log) + 1, previous=log[-1].manifest if log else None)
 
 
-def _begun_at(store: Store, entry: RefEntry, ref: Reference, new: Reference) -> RefEntry:
+def _planned_of(store: Store, ref: Reference, new: Reference, tag: str) -> tuple[Log, Log]:
+    """The log of a tag of the old name, and what lasts of the one that it has at the new name."""
+    log, there = store.history(replace(ref, tag=tag)), store.history(replace(new, tag=tag))
+    return log, _lasting(_planned(there, log))
+
+
+def _begun_at(entry: RefEntry, planned_of: Callable[[str], tuple[Log, Log]]) -> RefEntry:
     """An entry that begins with a commit of another branch, which may be in another place of its
     log at the new name.
     """
     begun = BRANCHED.fullmatch(entry.why)
     if begun is None:
         return entry
-    source, target = replace(ref, tag=begun[1]), replace(new, tag=begun[1])
-    log = store.history(source)
-    planned = _lasting(_planned(store.history(target), log))
+    log, planned = planned_of(begun[1])
     at = len(_lasting(log[: int(begun[2])])) - 1
     number = planned[at].number if 0 <= at < len(planned) else int(begun[2])
     return replace(entry, why=f"branch of {begun[1]} at {number}")
@@ -141,9 +149,10 @@ def _move(workspace: Workspace, ref: Reference, new: Reference) -> None:
         return
     there = store.history(new)
     _check_same(new, there, entries)
+    planned_of = cache(partial(_planned_of, store, ref, new))  # a branch may be made anew often
     with store.upload(), workspace.index.noted(new):
         for entry in _planned(there, entries)[len(there) :]:
-            store.append_ref(new, _begun_at(store, entry, ref, new))
+            store.append_ref(new, _begun_at(entry, planned_of))
     for digest in {entry.manifest for entry in entries}:
         copy_signatures(store, digest, ref.path, new.path)
     # A branch that was deleted goes along, too: those that were made from it have its commits.

@@ -27,6 +27,8 @@ OPCODES = 500_000
 """So many are read of a file: the weights of a network of a thousand tensors have some 50,000."""
 PARTS, NAMES, LETTERS = 20, 20, 100
 """Pickles of a file that are looked at, names that are told of it, and letters of each."""
+KEPT = 250
+"""Letters of a name that are kept: a text of megabytes may be in each of many names."""
 USUAL = re.compile(
     r"torch\._utils\._rebuild_(tensor(_v[23])?|parameter(_with_state)?|meta_tensor_no_storage|qtensor)"
     r"|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.(Parameter|Buffer)"
@@ -164,7 +166,7 @@ class _Scan:
 
     def _name(self, module: object, name: object) -> None:
         known = isinstance(module, str) and isinstance(name, str)
-        self.names[f"{module}.{name}" if known else UNKNOWN] = None
+        self.names[_cut(f"{_cut(module)}.{_cut(name)}") if known else UNKNOWN] = None
 
     def found(self) -> Pickled:
         """What was named."""
@@ -176,6 +178,12 @@ class _Scan:
             more=max(len(other) - NAMES, 0),
             problem=self.problem,
         )
+
+
+def _cut(text: object) -> str:
+    """A text, or its beginning, by which it is nothing that is usual."""
+    cut = str(text)
+    return cut if len(cut) <= KEPT else f"{cut[: KEPT - 1]}…"
 
 
 def _apply(stack: list[Any], opcode: pickletools.OpcodeInfo, value: object) -> None:

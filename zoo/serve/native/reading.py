@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -164,7 +164,8 @@ def list_folder(ask: Ask, folder: str) -> Answer:
     elif not repo or ask.may("read", repo):
         files = _readable(ask, store.backend.list(folder))
         if repo:  # of all names, their entries are not read
-            files = (file for file in files if _is_of_now(ask, entry_of(file.name)))
+            is_of_now = _of_now(ask)
+            files = (file for file in files if is_of_now(entry_of(file.name)))
     return json_answer({"stored": [_listed(each) for each in files]})
 
 
@@ -177,13 +178,18 @@ def _readable(ask: Ask, files: Iterable[StoredFile]) -> Iterator[StoredFile]:
             yield file
 
 
-def _is_of_now(ask: Ask, entry: Entry | None) -> bool:
-    """Whether an entry is of what the name is, and not of another one, which was deleted or moved
-    away; its log is for admins.
+def _of_now(ask: Ask) -> Callable[[Entry | None], bool]:
+    """Tells whether an entry is of what the name is, and not of another one, which was deleted or
+    moved away; its log is for admins. Each name is looked at once: its log may be long.
     """
-    if entry is None or sees_all(ask.actor):
-        return entry is not None
-    return entry.number >= ask.hub.history.first_number(entry.ref)
+    first_number = cache(ask.hub.history.first_number)
+
+    def is_of_now(entry: Entry | None) -> bool:
+        if entry is None or sees_all(ask.actor):
+            return entry is not None
+        return entry.number >= first_number(entry.ref)
+
+    return is_of_now
 
 
 def newest(ask: Ask) -> Answer:
@@ -207,6 +213,7 @@ def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
     """What is there for who asks of some keys."""
     store, raw, signatures = ask.hub.workspace.store, list[str](), list[str]()
     contents: list[Content] = []
+    is_of_now = _of_now(ask)
     for key in keys:
         content, entry = content_of(key), entry_of(key)
         if content and content.kind in ENCODED_AS:
@@ -214,7 +221,7 @@ def _existing_files(ask: Ask, keys: Iterable[str]) -> Iterator[StoredFile]:
         elif entry and ask.may("read", entry.ref.path):
             with suppress(DiskFull):  # it is done once there is room
                 ask.hub.reach.follow(entry.ref)
-            if _is_of_now(ask, entry):
+            if is_of_now(entry):
                 raw.append(key)
         elif sees_all(ask.actor) and is_raw(key):
             raw.append(key)

@@ -245,11 +245,12 @@ class Accounts:
         by: str = "",
         ends_with: str | None = None,
         also: Also | None = None,
+        then: Callable[[Connection, str], None] | None = None,
     ) -> tuple[Token, Secret]:
         """Make a token that ``lasts`` so many seconds, or until it is revoked. One that is made
         ``by`` another one expires no later, and ends with it, or with what that ends with where it
         is for all. What is to be done with it or not at all is ``also`` done in the same
-        transaction. Nobody can read the secret again.
+        transaction, and ``then``, with its id, after it is made. Nobody can read the secret again.
 
         Raises:
             UnknownName: There is no such account, or the other token has ended.
@@ -282,6 +283,8 @@ class Accounts:
             row = {**token.to_json(), "only": " ".join(only), "secret": secret.kept}
             connection.execute(insert(schema.token), row)
             record(connection, "token made", token.id, _describe_token(token))
+            if then:
+                then(connection, token.id)
         return token, secret
 
     def tokens(self, account: str = "") -> list[Token]:

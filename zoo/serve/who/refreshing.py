@@ -7,21 +7,20 @@ tokens that came of that login end. Of those to refresh by, the SHA-256 is kept.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from zoo.errors import UnknownName
-from zoo.registry.engine import writing
+from zoo.registry.engine import reading, writing
 from zoo.serve.who import schema
 from zoo.serve.who.audit import record
 from zoo.serve.who.devices import Entry
 from zoo.serve.who.revoking import end_tokens
 from zoo.serve.who.tokens import digest_of, utc_text
 
-__all__ = ["Login", "Refreshing", "spend_refresh"]
+__all__ = ["Login", "Refreshing", "add_refresh", "spend_refresh"]
 
 TABLE, TOKEN = schema.refresh, schema.token
 LASTS = timedelta(days=180)
@@ -32,7 +31,9 @@ STAYS = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What came of somebody letting a program in: as ``entry`` says, and the first token of it."""
+    """What came of somebody letting a program in: as ``entry`` says, and the first token of it;
+    empty: that is made next.
+    """
 
     entry: Entry
     first: str
@@ -44,16 +45,6 @@ class Refreshing:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def new(self, token: str, login: Login) -> str:
-        """What to refresh a token by, of a login."""
-        secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
-        row = {"digest": digest_of(secret), "token": token, "by": login.entry.token,
-               "first": login.first, "expires": utc_text(now + LASTS)}  # fmt: skip
-        with writing(self._engine) as connection:
-            connection.execute(delete(TABLE).where(TABLE.c.expires <= utc_text(now)))
-            connection.execute(insert(TABLE), row)
-        return secret
-
     def login(self, secret: str) -> Login | None:
         """The login that somebody may refresh the token of; None if nobody may by this, any more.
 
@@ -61,17 +52,29 @@ class Refreshing:
         """
         columns = (TABLE, TOKEN.c.account, TOKEN.c.name, TOKEN.c.purpose, TOKEN.c.revoked)
         rows = select(*columns).join(TOKEN, TOKEN.c.id == TABLE.c.token)
-        with writing(self._engine) as connection:
+        with reading(self._engine) as connection:  # who only guesses has nobody wait
             row = connection.execute(rows.where(TABLE.c.digest == digest_of(secret))).first()
-            if row is None or row.revoked or row.expires <= utc_text(datetime.now(UTC)):
-                return None
-            if row.used:
+        if row is None or row.revoked or row.expires <= utc_text(datetime.now(UTC)):
+            return None
+        if row.used:
+            with writing(self._engine) as connection:
                 record(connection, "refreshed twice", row.token)
                 made = select(TABLE.c.token).where(TABLE.c.first == row.first)
                 end_tokens(connection, [*connection.scalars(made)])
-                return None
+            return None
         entry = Entry(account=row.account, name=row.name, purpose=row.purpose, token=row.by)
         return Login(entry, row.first)
+
+
+def add_refresh(connection: Connection, token: str, *, secret: str, login: Login) -> None:
+    """Keep what a token of a login is refreshed by, in the transaction that makes the token: else
+    one that is lost in between could not be refreshed, nor ended with its login.
+    """
+    now = datetime.now(UTC)
+    row = {"digest": digest_of(secret), "token": token, "by": login.entry.token,
+           "first": login.first or token, "expires": utc_text(now + LASTS)}  # fmt: skip
+    connection.execute(delete(TABLE).where(TABLE.c.expires <= utc_text(now)))
+    connection.execute(insert(TABLE), row)
 
 
 def spend_refresh(connection: Connection, secret: str) -> None:
