@@ -27,7 +27,7 @@ from zoo.registry.engine import writing
 from zoo.serve.hub import device as routes
 from zoo.serve.who import refreshing, schema
 from zoo.serve.who.refreshing import spend_refresh
-from zoo.serve.who.tokens import utc_text
+from zoo.serve.who.tokens import read_secret, utc_text
 from zoo.workspace import Workspace
 
 DAYS = 86400
@@ -52,6 +52,13 @@ def let_in(team: Served, by: str, name: str = "hf", purpose: str = "write") -> d
     sent = {"user_code": begun["user_code"], "purpose": purpose, "name": name}
     assert sign_in(team.url, by).send("/-/device", do="let-in", **sent).status == 303
     return dict(poll_device_token(begun))
+
+
+def id_of(login: dict[str, Any]) -> str:
+    """The public part of its token."""
+    secret = read_secret(login["access_token"])
+    assert secret
+    return secret.id
 
 
 def whom(team: Served, token: str) -> str | None:
@@ -111,6 +118,32 @@ def test_a_login_ends_with_either_token(team: Served, which: str) -> None:
     assert refused(first["refresh_token"])
     live = [each for each in team.accounts.tokens("ann") if not each.revoked]
     assert len(live) == 1
+
+
+def test_a_token_that_is_revoked_ends_the_login_that_it_is_of(team: Served) -> None:
+    """The one before is good for a day, and is what its owner may have seen."""
+    first = let_in(team, team.token("ann", "write"))
+    second = refresh_access_token(first["refresh_token"])
+    assert {whom(team, each["access_token"]) for each in (first, second)} == {"ann"}
+    team.accounts.revoke(id_of(first))
+    assert {whom(team, each["access_token"]) for each in (first, second)} == {None}
+    assert refused(second["refresh_token"])
+
+
+def test_one_that_has_expired_and_is_refreshed_yet_can_be_revoked(team: Served) -> None:
+    by = team.token("ann", "write")
+    first = let_in(team, by)
+    token = id_of(first)
+    with writing(team.accounts._engine) as connection:
+        past = utc_text(datetime.now(UTC) - timedelta(days=1))
+        connection.execute(
+            update(schema.token).where(schema.token.c.id == token).values(expires=past)
+        )
+    signed = sign_in(team.url, by)
+    assert signed.page("/-/settings").xpath(f"//tr[contains(., '{token}')]//button")
+    signed.did("/-/settings", do="revoke", id=token)
+    assert refused(first["refresh_token"])
+    assert not signed.page("/-/settings").xpath(f"//tr[contains(., '{token}')]//button")
 
 
 def test_one_that_expires_is_not_refreshed_past_that(team: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from datetime import UTC, datetime
 
 from zoo.domain.server_token import ServerToken
@@ -22,12 +23,18 @@ def tokens_of(ask: Ask, account: str) -> tuple[ServerToken, ...]:
     some names only shows itself.
     """
     tokens = ask.hub.accounts.tokens(account)[::-1]
-    rows = [_seen(ask, each) for each in tokens if not ask.actor.only or each.id == ask.actor.id]
+    lasting = ask.hub.accounts.refreshing.refreshable()
+    rows = [
+        _seen(ask, each, lasting)
+        for each in tokens
+        if not ask.actor.only or each.id == ask.actor.id
+    ]
     ended = [row for row in rows if row.ended]
     return (*(row for row in rows if not row.ended), *ended[:ENDED])
 
 
-def _seen(ask: Ask, token: Token) -> ServerToken:
+def _seen(ask: Ask, token: Token, lasting: Set[str] = frozenset()) -> ServerToken:
+    """A token; of those that are ``lasting`` a program may get another one once they expire."""
     is_past = token.expires and token.expires <= utc_text(datetime.now(UTC))
     return ServerToken(
         id=token.id,
@@ -37,7 +44,11 @@ def _seen(ask: Ask, token: Token) -> ServerToken:
         made=token.made,
         expires=token.expires,
         used=token.used,
-        ended="revoked" if token.revoked else "expired" if is_past else "",
+        ended="revoked"
+        if token.revoked
+        else "expired"
+        if is_past and token.id not in lasting
+        else "",
         ends_with=token.ends_with,
         here=token.id == ask.actor.id,
     )

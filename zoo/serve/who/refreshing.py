@@ -65,6 +65,14 @@ class Refreshing:
         entry = Entry(account=row.account, name=row.name, purpose=row.purpose, token=row.by)
         return Login(entry, row.first)
 
+    def refreshable(self) -> set[str]:
+        """The tokens in whose place a program may get another one, expired or not."""
+        rows = select(TABLE.c.token).where(
+            TABLE.c.used.is_(None), TABLE.c.expires > utc_text(datetime.now(UTC))
+        )
+        with reading(self._engine) as connection:
+            return {*connection.scalars(rows)}
+
 
 def add_refresh(connection: Connection, token: str, *, secret: str, login: Login) -> None:
     """Keep what a token of a login is refreshed by, in the transaction that makes the token: else
