@@ -19,6 +19,7 @@ from zoo.domain.reference import Reference
 from zoo.serve.app import App
 from zoo.store.listing import name_of
 from zoo.store.manifests import FORMS
+from zoo.testing.memory import MemoryBackend
 from zoo.workspace import Workspace
 
 REPO = "team/net"
@@ -149,14 +150,18 @@ def test_a_download_is_counted_once(story: Story) -> None:
     assert story.served.accounts.downloads._new[REPO] == before + 1
 
 
-@pytest.mark.parametrize(
-    "far", ["zoo.store.Store.is_near", "zoo.serve.who.accounts.Accounts.is_near"]
-)
+FAR: dict[str, object] = {
+    "zoo.serve.app.FolderBackend": MemoryBackend,  # it is in no folder, then
+    "zoo.serve.who.accounts.Accounts.is_near": property(lambda _: False),
+}
+
+
+@pytest.mark.parametrize("far", FAR)
 def test_a_network_is_waited_for_by_threads(
     story: Story, far: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database or a bucket that hangs keeps nobody else waiting."""
-    monkeypatch.setattr(far, property(lambda _: False))
+    monkeypatch.setattr(far, FAR[far])
     with serving(story.served.root) as another:
         path = f"/{REPO}/resolve/{story.commit}/config.json"
         for _ in range(3):

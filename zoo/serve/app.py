@@ -39,6 +39,7 @@ from zoo.serve.who.devices import network_of
 from zoo.serve.who.may import ACTIONS, ANYBODY, Action, Actor, governs, may
 from zoo.serve.who.rules import Rules
 from zoo.serve.who.tokens import read_secret
+from zoo.store.folder import FolderBackend
 
 __all__ = ["App"]
 
@@ -73,7 +74,8 @@ class App:
         self._sending, self._telling = Slots(THREADS, SHARE), Slots(THREADS, SHARE)
         self._waiting = Slots(THREADS, SHARE)
         # On the event loop nothing waits for a database or a bucket across a network.
-        self._near = hub.workspace.store.is_near and hub.accounts.is_near
+        in_folder = isinstance(hub.workspace.store.backend, FolderBackend)
+        self._near = in_folder and hub.accounts.is_near
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
