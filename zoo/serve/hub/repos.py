@@ -24,6 +24,7 @@ __all__ = [
     "Move",
     "RepoName",
     "Settings",
+    "begin_anew",
     "change_settings",
     "check_made",
     "check_new_name",
