@@ -112,12 +112,14 @@ class Disk:
     def holds(self, folder: str, names: list[str]) -> dict[str, os.stat_result]:
         """Those of ``names`` that are files in ``folder``, with what is known of them."""
         present = {}
-        with suppress(FileNotFoundError), self.folder(folder) as here:
+        with suppress(FileNotFoundError), self.folder(folder) as here, self._explained(folder):
             for name in names:
-                with suppress(FileNotFoundError), self._explained(f"{folder}/{name}"):
+                try:
                     status = os.stat(name, dir_fd=here, follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        present[name] = status
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    present[name] = status
         return present
 
     def names(self, folder: str) -> list[str]:

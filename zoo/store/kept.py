@@ -55,7 +55,8 @@ class DiskCache:
 
     def open(self, key: str) -> BinaryIO | None:
         """The file of a key; None if it is not kept. One that is damaged is deleted."""
-        if not (NAMED.fullmatch(key) or SENT.fullmatch(key)):
+        known = self._sound.get(key)
+        if known is None and not (NAMED.fullmatch(key) or SENT.fullmatch(key)):
             return None
         try:
             file = self._disk.open(key)
@@ -63,7 +64,7 @@ class DiskCache:
             return None
         status = os.fstat(file.fileno())
         stamp = status.st_ino, status.st_size, status.st_mtime_ns
-        if self._sound.get(key) != stamp:
+        if stamp != known:
             if not _is_sound(key, file):
                 file.close()
                 LOG.warning("what is kept of %s is damaged: it is read again", key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 from zoo.contracts import Backend, SupportsPermissions
@@ -151,6 +151,17 @@ class Refs:
             return tuple(self._read(ref, number) for number in numbers)
         with ThreadPoolExecutor(min(len(numbers), at_once(self.backend))) as pool:
             return tuple(pool.map(lambda number: self._read(ref, number), numbers))
+
+    def history_since_damage(self, ref: Reference, *, after: int = 0) -> tuple[RefEntry, ...]:
+        """As `history`, or if an entry is damaged, those that follow it."""
+        with suppress(InvalidManifest, NotAFile):
+            return self.history(ref, after=after)
+        entries: list[RefEntry] = []
+        with suppress(InvalidManifest, NotAFile):
+            for number in reversed(self._numbers(ref)):
+                if number > after:
+                    entries.append(self._read(ref, number))
+        return tuple(reversed(entries))
 
     def append_ref(self, ref: Reference, entry: RefEntry) -> None:
         """Create entry ``entry.number`` of ``ref``, exclusively.

@@ -162,7 +162,8 @@ def _own(ask: Ask) -> Iterator[tuple[Digest, WeightsFile]]:
     """The weights of the last versions of the repository."""
     store, history = ask.hub.workspace.store, ask.hub.history
     for version in history.versions(ask.repo):
-        newest = [entry.manifest for entry in store.history(version.ref)[: -VERSIONS - 1 : -1]]
+        log = store.history_since_damage(version.ref)
+        newest = [entry.manifest for entry in log[: -VERSIONS - 1 : -1]]
         for digest, files in _weights(ask, newest).items():
             yield from ((digest, file) for file in files)
 

@@ -138,7 +138,7 @@ class Reach:
         number, known = self._store.newest_number(ref), self._table.followed_to(ref)
         if number == known:
             return
-        documents = _documents(self._store.history(ref))
+        documents = _documents(self._store.history_since_damage(ref))
         reached = {each: [*self._items(each)] for each in self._table.unknown(documents)}
         self._table.follow(ref, number, documents, {d: i for d, i in reached.items() if i})
 

@@ -224,11 +224,13 @@ class History:
         if line.number == number:
             return line.commits
         # Of a long log, what is new alone is read.
-        entries = self._store.history(ref, after=line.number)
-        if line.number > number or (entries and entries[0].previous != line.manifest):
-            line, entries = NONE, self._store.history(ref)
-        entries = tuple(entry for entry in entries if entry.number <= number)
-        return self._recent.put(ref, self._extended(ref, line, entries, patience)).commits
+        entries = self._store.history_since_damage(ref, after=line.number)
+        if line.number > number or (entries and not _follows(entries[0], line)):
+            line, entries = NONE, self._store.history_since_damage(ref)
+        is_whole = line is not NONE or _is_whole(entries)
+        line = self._extended(ref, line, _up_to(number, entries), patience)
+        # What is damaged may be mended.
+        return (self._recent.put(ref, line) if is_whole else line).commits
 
     def began(self, version: Version) -> datetime:
         """When the oldest commit of a version was made, which takes no look at its files."""
@@ -237,22 +239,26 @@ class History:
 
     def first_number(self, ref: Reference) -> int:
         """The number of the entry by which a name was made last: those before are of another one,
-        which was deleted or moved away.
+        which was deleted or moved away. What an entry that is damaged has done is not known: those
+        before it are not shown, either.
         """
         newest = self._store.newest_number(ref)
         known = self._firsts.get(ref)
-        if known is None or known[0] != newest:
-            first, deleted = 1, False
-            for entry in self._store.history(ref):
-                if deleted and not entry.restores:
-                    first = entry.number
-                deleted = entry.deleted
-            known = self._firsts.put(ref, (newest, first))
-        return known[1]
+        if known and known[0] == newest:
+            return known[1]
+        entries = self._store.history_since_damage(ref)
+        first, deleted = entries[0].number if entries else newest, False
+        for entry in entries:
+            if deleted and not entry.restores:
+                first = entry.number
+            deleted = entry.deleted
+        if _is_whole(entries):  # what is damaged may be mended
+            self._firsts.put(ref, (newest, first))
+        return first
 
     def _begun(self, ref: Reference, number: int, deep: int = 0) -> datetime | None:
         first, deleted = None, False
-        for entry in self._store.history(ref)[:number]:
+        for entry in _up_to(number, self._store.history_since_damage(ref)):
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 first = self._begun(replace(ref, tag=begun[1]), int(begun[2]), deep + 1)
             elif deleted and not entry.restores:
@@ -289,7 +295,7 @@ class History:
         return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
 
     def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
-        entries = self._store.history(ref)[:number]
+        entries = _up_to(number, self._store.history_since_damage(ref))
         return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
 
     def view(self, commit: Commit, patience: float) -> View:
@@ -339,6 +345,19 @@ class History:
         if first:
             yield first
         yield from (each for each in self.versions(repo) if each != first)
+
+
+def _up_to(number: int, entries: tuple[RefEntry, ...]) -> tuple[RefEntry, ...]:
+    return tuple(entry for entry in entries if entry.number <= number)
+
+
+def _follows(entry: RefEntry, line: _Line) -> bool:
+    return entry.number == line.number + 1 and entry.previous == line.manifest
+
+
+def _is_whole(entries: tuple[RefEntry, ...]) -> bool:
+    """Whether a log begins with its first entry: none is damaged."""
+    return bool(entries) and entries[0].number == 1
 
 
 def branched(commit: Commit) -> str:

@@ -184,7 +184,8 @@ class UsageCounter:
 
     def _needed(self, ref: Reference, after: int) -> dict[Digest, int]:
         objects: dict[Digest, int] = {}
-        for manifest in {entry.manifest for entry in self._store.history(ref, after=after)}:
+        log = self._store.history_since_damage(ref, after=after)
+        for manifest in {entry.manifest for entry in log}:
             with suppress(ZooError):  # it was pruned, or is damaged: then nobody can use it
                 objects.update(self._store.document(manifest).objects())
         return objects

@@ -53,7 +53,7 @@ def digest_of(text: str) -> str:
 
 def utc_text(time: datetime) -> str:
     """A time in UTC, in whole seconds, as the accounts have it: such texts sort as their times."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{time.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def new_secret() -> Secret:
