@@ -9,6 +9,7 @@ __all__ = [
     "COUNTS",
     "ERRORS",
     "PIPELINES",
+    "PROBLEM_TYPES",
     "SCORE",
     "TASKS",
     "Task",
@@ -16,6 +17,7 @@ __all__ = [
     "is_count",
     "is_figure",
     "is_raw_loss",
+    "task_of_problem",
     "with_intervals",
 ]
 
@@ -44,6 +46,13 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 ``tasks/src/pipelines.ts``). It has no word for numbers, and takes a network of timm that tells none
 for a classifier."""
 
+PROBLEM_TYPES: dict[Task, str] = {
+    "classification": "single_label_classification",
+    "multi-label": "multi_label_classification",
+    "regression": "regression",
+}
+"""What transformers calls a task: ``problem_type`` in a ``config.json``, by which its pipelines make
+probabilities of outputs, or none."""
 
 COUNTS = {
     "test_images": "test images",
@@ -51,6 +60,11 @@ COUNTS = {
     "test_seen": "test images seen in training",
 }
 """Figures that are numbers of images, or of groups of them, and no measures; for people."""
+
+
+def task_of_problem(problem: object) -> Task | None:
+    """Inverse of `PROBLEM_TYPES`; None of anything else."""
+    return next((task for task, name in PROBLEM_TYPES.items() if name == problem), None)
 
 
 def is_count(name: str) -> bool:

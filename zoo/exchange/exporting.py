@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from zoo.backbones.load import build, converted_state, state_of
+from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -27,10 +28,11 @@ from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
+from zoo.domain.task import PROBLEM_TYPES
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
-from zoo.exchange.layouts import CARD
+from zoo.exchange.layouts import CARD, PROBLEM
 from zoo.exchange.origins import base_models
 from zoo.store import Store
 from zoo.store.atomic import write_whole
@@ -250,6 +252,9 @@ def _configuration(
 ) -> dict[str, str]:
     # Other libraries would read the weights without the adapter.
     own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
+    task = task_of(manifest)
+    if own and task != "classification":
+        own = {**own, PROBLEM: PROBLEM_TYPES[task]}
     config = {**(own or _config_note(manifest)), KEY: _part(manifest, record)}
     beside = (
         backbone.companions(module, manifest) if isinstance(backbone, SupportsConfigFiles) else {}
