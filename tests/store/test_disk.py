@@ -24,7 +24,7 @@ CALLS: dict[str, Callable[[Disk], object]] = {
     "open": lambda disk: disk.open("objects/ab/file").close(),
     "read": lambda disk: disk.read("objects/ab/file", 99),
     "stat": lambda disk: disk.stat("objects/ab/file"),
-    "holds": lambda disk: disk.holds("objects/ab", ["file", "none"]),
+    "holds": lambda disk: disk.holds(["objects/ab/file", "objects/ab/none"]),
     "names": lambda disk: disk.names("objects/ab"),
     "folders": lambda disk: disk.folders("objects/ab"),
     "kinds": lambda disk: disk.kinds("objects/ab"),
