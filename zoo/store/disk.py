@@ -114,7 +114,7 @@ class Disk:
         once, also those above it.
         """
         present: dict[str, os.stat_result] = {}
-        with self.folder("") as root:
+        with suppress(FileNotFoundError), self.folder("") as root:
             opened = [("", root)]
             try:
                 for name in sorted(names):
