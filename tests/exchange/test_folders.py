@@ -166,7 +166,12 @@ def test_a_truncated_one_is_pulled_from_where_it_was_published(
 
 @pytest.mark.parametrize("task", ["regression", "multi-label"])
 def test_what_the_outputs_mean_comes_back(
-    workspace: Workspace, elsewhere: Workspace, made: Made, hub: HubServer, tmp_path: Path, task: str
+    workspace: Workspace,
+    elsewhere: Workspace,
+    made: Made,
+    hub: HubServer,
+    tmp_path: Path,
+    task: str,
 ) -> None:
     """Numbers are no probabilities, in whatever zoo."""
     made("test_resnet", "linear")

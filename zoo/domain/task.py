@@ -51,8 +51,8 @@ PROBLEM_TYPES: dict[Task, str] = {
     "multi-label": "multi_label_classification",
     "regression": "regression",
 }
-"""What transformers calls a task: ``problem_type`` in a ``config.json``, by which its pipelines make
-probabilities of outputs, or none."""
+"""What transformers calls a task, as ``problem_type`` of a ``config.json``: by it its pipelines
+make probabilities of outputs, or none."""
 
 COUNTS = {
     "test_images": "test images",

@@ -28,7 +28,16 @@ from zoo.exchange import clip
 from zoo.exchange.folder_record import RECORD, FolderRecord, read_record
 from zoo.exchange.origins import base_models_in
 
-__all__ = ["CARD", "CONFIG", "INDEX", "PROBLEM", "PublishedLayout", "explains", "parts", "read_layouts"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "INDEX",
+    "PROBLEM",
+    "PublishedLayout",
+    "explains",
+    "parts",
+    "read_layouts",
+]
 
 INDEX = ".index.json"
 """How the file ends that says which tensors are in which of several files."""
