@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import not_finite, plural
+from zoo.domain.words import not_finite, plural, up_to
 from zoo_cli.output import (
     clean,
     fitted,
@@ -124,8 +124,7 @@ def _tell(what: str, remarks: Iterable[tuple[str, str]]) -> None:
     for name, text in remarks:
         names.setdefault(text, []).append(name)
     for text, each in names.items():
-        more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
-        note(f"{what}{', '.join(each[:NAMED])}{more}: {text}")
+        note(f"{what}{up_to(each, NAMED)}: {text}")
 
 
 def _what(file: PlannedFile) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "shortened",
     "some",
     "too_good",
+    "up_to",
 ]
 
 NOTHING_GAINED = "nothing gained"
@@ -46,11 +47,15 @@ def plural(number: int, one: str, several: str = "") -> str:
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
+def up_to(names: Sequence[str], most: int) -> str:
+    """Up to ``most`` of some names, and how many more there are: ``a, b and 4 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are: ``a, b, c, d and 4 more``."""
-    shown = [shortened(name, LONGEST) for name in names[:NAMED]]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(shown) + more
+    """The first four of some names, each shortened, and how many more there are."""
+    return up_to([shortened(name, LONGEST) for name in names], NAMED)
 
 
 def shortened(name: str, letters: int) -> str:

@@ -13,6 +13,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.words import up_to
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
@@ -264,7 +265,7 @@ class Ask:
         names = [version.name for version in history.versions(repo)]
         if not names and not self.hub.exists(repo):
             raise self.no_repo()
-        there = _some(names) or "none yet"
+        there = up_to(names, 10) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
 
     def pointed(self, revision: str, repo: str = "") -> Digest:
@@ -323,12 +324,6 @@ def repo_of(fields: Mapping[str, str]) -> str:
         return Reference(fields["namespace"], fields["name"]).path
     except InvalidReference:
         return ""
-
-
-def _some(names: list[str], most: int = 10) -> str:
-    """Names for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def iso_time(time: datetime) -> str:
