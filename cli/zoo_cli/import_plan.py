@@ -53,8 +53,9 @@ def show_plan(plan: ImportPlan) -> None:
         paragraph(line)
     _tell("left out: ", plan.left_out.items())
     _tell_bad(plan, plan.having("bad"))
-    _tell("", [(_within(plan, each), not_finite(each.nan_tensors)) for each in _odd(plan)])
     new = plan.having("new")
+    odd = [each for each in new if each.nan_tensors]
+    _tell("", [(_within(plan, each), not_finite(each.nan_tensors)) for each in odd])
     twins = sum(file.duplicate_of is not None for file in new)
     counts = (
         (len(new), "to import"),
@@ -65,10 +66,6 @@ def show_plan(plan: ImportPlan) -> None:
     total = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
     paragraph(f"{plural(len(plan.files), 'file')}: {total or 'none'}{saved if new else ''}")
-
-
-def _odd(plan: ImportPlan) -> list[PlannedFile]:
-    return [file for file in plan.having("new") if file.nan_tensors]
 
 
 def show_planned(planned: PlannedImport) -> None:

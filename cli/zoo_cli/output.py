@@ -236,6 +236,10 @@ def table(
                 kept.append(column)
                 left -= wide
     columns = [column for column in columns if any(column is each for each in kept)]
+    _print_columns(columns)
+
+
+def _print_columns(columns: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
         padded = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
@@ -274,10 +278,7 @@ def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
         while columns and (len(shown) == 1 or max(map(len, columns[0])) + GAP <= room):
             room -= max(map(len, columns[0])) + GAP
             shown.append(columns.pop(0))
-        wide = [max(map(len, column)) for column in shown]
-        for row in zip(*shown, strict=True):
-            padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
-            click.echo((" " * GAP).join(padded).rstrip())
+        _print_columns(shown)
         if columns:
             click.echo()
 

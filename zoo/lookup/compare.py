@@ -26,6 +26,7 @@ __all__ = [
     "Status",
     "UnitPairs",
     "compare",
+    "place",
     "content",
     "is_object",
 ]
@@ -200,16 +201,19 @@ def _pairs(
             else:
                 yield pair
     # The same bytes under another name, as where a file was kept as its library names things.
-    left = {_place(tensor): tensor for name, tensor in before.items() if name not in after}
+    left = {place(tensor): tensor for name, tensor in before.items() if name not in after}
     for name, tensor in after.items():
         if name not in before:
-            renamed = left.pop(_place(tensor), None)
+            renamed = left.pop(place(tensor), None)
             yield Pair("identical" if renamed else "added", renamed, tensor)
     for tensor in left.values():
         yield Pair("removed", tensor, None)
 
 
-def _place(tensor: Tensor) -> tuple[object, ...]:
+def place(tensor: Tensor) -> tuple[object, ...]:
+    """Where the store has a tensor's bytes, and what they are read as: two tensors of which that is
+    equal are equal. Where it differs, they may be.
+    """
     return tensor.object, tensor.offset, tensor.dtype, tensor.shape
 
 

@@ -193,11 +193,18 @@ class Ask:
             return
         if not self.hub.exists(repo):
             raise self.no_repo()
-        if not self.may(action, repo):
-            raise self.forbidden(action, repo)
+        self.check_may(action, repo)
 
-    def forbidden(self, action: Action, path: str) -> Refused:
-        """That who asks may not do something with a repository, whether it is there or not."""
+    def check_may(self, action: Action, repo: str) -> None:
+        """See that who asks may do something with a repository, whether it is there or not.
+
+        Raises:
+            Refused: They may not.
+        """
+        if not self.may(action, repo):
+            raise self._forbidden(action, repo)
+
+    def _forbidden(self, action: Action, path: str) -> Refused:
         actor, access, needs = self.actor, self.rules.access(path), ACTIONS[action]
         if not actor.name:
             return Refused("NoToken")
@@ -223,7 +230,7 @@ class Ask:
         fixed = bool(now and now.protected) or self.hub.accounts.is_protected(ref)
         action = kind_of_move(there=there, onward=onward, protected=fixed)
         if not self.may(action, ref.path):
-            refused = self.forbidden(action, ref.path)
+            refused = self._forbidden(action, ref.path)
             text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
             raise Refused(refused.code, text)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -110,9 +109,14 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
         )
     except (Conflict, UnknownName) as error:
         raise _Not("invalid_grant", NONE_FITS, error.message) from error
-    body = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}
-    answer = json_answer(body | {"expires_in": int(LASTS), "scope": "append"})
-    return replace(answer, headers={**answer.headers, **device.SECRET})
+    body = {
+        "access_token": str(secret),
+        "issued_token_type": MADE,
+        "token_type": "bearer",
+        "expires_in": int(LASTS),
+        "scope": "append",
+    }
+    return json_answer(body, headers=device.SECRET)
 
 
 def _fitting(ask: Ask, token: str) -> tuple[list[Publisher], Claims]:

@@ -189,10 +189,6 @@ def _protect(ask: Ask, form: Form, path: str) -> str:
     return ""
 
 
-def _add_hook(ask: Ask, form: Form, path: str) -> str:
-    return add_hook(ask, form, path)
-
-
 def _remove_hook(ask: Ask, form: Form, path: str) -> str:
     return remove_hook(ask, form, _within(path))
 
@@ -213,7 +209,7 @@ CHANGE: dict[str, Callable[[Ask, Form, str], str]] = {
     "take": _lasting(_take),
     "protect": _lasting(_protect),
     "unprotect": _lasting(_protect),
-    "add-hook": _lasting(_add_hook),
+    "add-hook": _lasting(add_hook),
     "remove-hook": _lasting(_remove_hook),
 }
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from zoo.errors import Conflict, Invalid, InvalidOption, NotFound
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages.page import Look, show, site_of
+from zoo.serve.pages.sign_in import away
 
 __all__ = ["Form", "form_route"]
 
@@ -69,12 +70,9 @@ def form_route(
         except (Invalid, NotFound, Conflict) as error:
             site, status, code = replace(site, error=error.message), 400, "BadRequest"
         if not (site.secret or site.error):
-            to = f"{site.root}{site.path}?done={do}"
-            headers = {"Location": to, "Cache-Control": "no-store"}
-            return Answer(status=303, headers=headers)
-        shown = show(site, template, look(ask.knowing_all(), **fields), status)
-        headers = {**shown.headers, "Cache-Control": "no-store"}
-        return replace(shown, headers=headers, code=code, message=site.error)
+            return away(ask.call, f"{site.path}?done={do}")
+        shown = show(site, template, look(ask.knowing_all(), **fields), status, NO_STORE)
+        return replace(shown, code=code, message=site.error)
 
     errors = ("BadRequest", *(("RepoNotFound",) if scope == "share" else ()), *errors)
     return Route(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.call import Call
 from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
@@ -96,7 +96,7 @@ def away(call: Call, path: str, cookie: str = "") -> Answer:
     headers = {
         "Location": f"{urlsplit(call.base).path}{path}",
         **({"Set-Cookie": cookie} if cookie else {}),
-        "Cache-Control": "no-store",
+        **NO_STORE,
     }
     return Answer(status=303, headers=headers)
 
