@@ -62,8 +62,7 @@ def _refused(
         raise Refused(code, why)
 
     for method, path in paths:
-        yield Route(method=method, path=path, scope="open", handler=refuse, errors=(code,),
-                    summary=summary)  # fmt: skip
+        yield Route(method, path, "open", refuse, summary, errors=(code,))
 
 
 NO_WRITE = "this server keeps models, and does not rewrite their history"
@@ -75,7 +74,7 @@ ABSENT: tuple[Route[Hub], ...] = (
 """What comes before other routes."""
 
 ELSEWHERE: tuple[Route[Hub], ...] = tuple(
-    Route(method=method, path=path, scope="listed", handler=_no_repo, errors=("RepoNotFound",),
-          summary="no repository can be called so") for method, path in OTHER_NAMES
+    Route(method, path, "listed", _no_repo, "no repository can be called so",
+          errors=("RepoNotFound",)) for method, path in OTHER_NAMES
 )  # fmt: skip
 """What comes after them: a repository may be called ``team/resolve``."""

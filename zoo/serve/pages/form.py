@@ -75,12 +75,4 @@ def form_route(
         return replace(shown, code=code, message=site.error)
 
     errors = ("BadRequest", *(("RepoNotFound",) if scope == "share" else ()), *errors)
-    return Route(
-        method="POST",
-        path=path,
-        scope=scope,
-        handler=send,
-        errors=errors,
-        summary=summary,
-        page=True,
-    )
+    return Route("POST", path, scope, send, summary, errors=errors, page=True)
