@@ -203,9 +203,8 @@ def moved(name: object, before: Digest | None, change: Change | None = None) -> 
 
 def paragraph(text: str, indent: str = "") -> None:
     """Print a line; if it is too long for a terminal it is broken, never in a pipe."""
-    columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
     broken = textwrap.TextWrapper(
-        columns,
+        _width(),
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_on_hyphens=False,
@@ -224,7 +223,7 @@ def table(
     is too long all the same goes on in the next one: no value is cut.
     """
     columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    width = _width()
 
     filled = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
     left, kept = width + GAP, [c for c in columns if c[0] not in least_first]
@@ -239,6 +238,11 @@ def table(
     _print_columns(columns)
 
 
+def _width() -> int:
+    """The columns of the terminal; in a pipe nothing is broken."""
+    return shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+
+
 def _print_columns(columns: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
@@ -247,14 +251,14 @@ def _print_columns(columns: Sequence[Sequence[str]]) -> None:
 
 
 def fitted(
-    header: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str] = ()
+    header: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str]
 ) -> None:
     """As `table`; on a terminal on which its other columns have no room, a paragraph for each row:
     the first value, and below it the others, of the least what tells something.
     """
     kept = [at for at, name in enumerate(header) if name not in least_first]
     wide = sum(max(len(clean(row[at])) for row in (header, *rows)) + GAP for at in kept) - GAP
-    if not on_terminal(sys.stdout) or wide <= shutil.get_terminal_size().columns:
+    if wide <= _width():
         table(header, rows, least_first)
         return
     for first, *others in rows:
@@ -268,7 +272,7 @@ def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
 
     On a terminal as many at once as have room, and the others below; nothing is cut.
     """
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    width = _width()
     columns = [
         [clean(name), *(clean(values[at]) for _, values in rows)] for at, name in enumerate(names)
     ]

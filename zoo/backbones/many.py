@@ -170,7 +170,7 @@ def predict_many(
     force: bool,
     cache: Path,
     progress: Progress,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Elsewhere | None,
 ) -> PredictionsFile:
     """Write a row for each image into the table ``out``.
 

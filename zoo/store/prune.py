@@ -202,16 +202,14 @@ def _plan(
     young_manifests -= reached  # what those need stays anyway
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
-    doomed, spared = [], 0
+    doomed, spared = list[FileToDelete](), 0
     for kind, held in files.items():
         needed, spare = (reached, young_manifests) if kind in FORMS else (needs, relied)
-        for digest, file in held.items():
-            if digest in needed:
-                continue
-            if digest in young[kind] or digest in spare:
-                spared += 1
-            else:
-                doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
+        left = held.keys() - needed
+        old = left - young[kind] - spare
+        spared += len(left) - len(old)
+        of_kind = headers.get(kind, {})
+        doomed += (_doom(kind, digest, held[digest], of_kind) for digest in held if digest in old)
     doomed += _leftovers(store, is_young)
     doomed += _signatures(store, is_young, reached | young_manifests, None if unread else led)
     return PrunePlan(

@@ -58,7 +58,7 @@ def begin(ask: Ask) -> Answer:
 
 def poll(ask: Ask) -> Answer:
     """The token of a program that somebody has let in; else why not, or not yet."""
-    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    sent = ask.call.fields
     if sent.get("grant_type") == REFRESH:
         return _refresh(ask, sent.get("refresh_token", ""))
     if sent.get("grant_type") != GRANT:

@@ -56,7 +56,7 @@ def give(ask: Ask) -> Answer:
     if ask.call.headers.get("content-type", "").startswith("application/json"):
         asked = ask.call.read(_Asked)
     else:
-        sent = {name: values[-1] for name, values in ask.call.form.items()}
+        sent = ask.call.fields
         if sent.get("grant_type") != GRANT:
             return device.poll(ask)
         asked = _read(sent)

@@ -52,7 +52,7 @@ def form_route(
     summary: str,
     *,
     scope: Scope,
-    errors: tuple[str, ...] = (),
+    errors: tuple[str, ...],
 ) -> Route[Hub]:
     """The row of the forms of a page: ``changes``, by what they send as ``do``. What was changed is
     shown by the page, which the browser is led to; what could not be, and secrets, at once.

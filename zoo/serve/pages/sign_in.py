@@ -59,7 +59,7 @@ def form_of(ask: Ask, goes: str, error: str = "") -> SignIn:
 
 def sign_in(ask: Ask) -> Answer:
     """Begin a session with the token that was sent, and go on; or the form once more."""
-    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    sent = ask.call.fields
     accounts, goes = ask.hub.accounts, local_path(sent.get("next", ""))
     actor, _ = accounts.authenticate(sent.get("token", "").strip())
     if actor is None:
