@@ -19,6 +19,7 @@ import click
 from zoo.domain.progress import clean
 from zoo.domain.reading import READING
 from zoo.domain.task import ERRORS, SCORE, Task
+from zoo.domain.words import amount, percent, size
 from zoo.errors import InvalidReference
 
 if TYPE_CHECKING:
@@ -161,28 +162,9 @@ def with_short_digests(text: str) -> str:
     return re.sub(r"\b[a-z0-9]+:[0-9a-f]{64}\b", lambda match: shortened(match[0]), text)
 
 
-def size(number: float) -> str:
-    """Bytes for people: ``18.7 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(number) < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable")
-
-
-def percent(share: float) -> str:
-    """A share for people, which is whole only if it is: ``97.3%``."""
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
 def count(number: int | None) -> str:
     """A count for people: ``4.7M``; ``-`` for None."""
-    if number is None:
-        return "-"
-    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if number >= limit:
-            return f"{number / limit:.1f}{unit}"
-    return str(number)
+    return "-" if number is None else amount(number)
 
 
 def result(name: object, digest: Digest, *lines: str) -> None:
@@ -238,16 +220,16 @@ def table(
     _print_columns(columns)
 
 
-def _width() -> int:
-    """The columns of the terminal; in a pipe nothing is broken."""
-    return shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
-
-
 def _print_columns(columns: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
         padded = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
         click.echo((" " * GAP).join(padded).rstrip())
+
+
+def _width() -> int:
+    """The columns of the terminal; in a pipe nothing is broken."""
+    return shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
 
 
 def fitted(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from zoo.domain.manifest import Manifest
+if TYPE_CHECKING:
+    from zoo.domain.manifest import Manifest
 
 __all__ = [
     "COUNTS",

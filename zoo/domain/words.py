@@ -11,11 +11,14 @@ from zoo.errors import InvalidOption
 __all__ = [
     "NOTHING_GAINED",
     "ago",
+    "amount",
     "checked_note",
     "not_finite",
     "of_groups",
+    "percent",
     "plural",
     "shortened",
+    "size",
     "some",
     "too_good",
     "up_to",
@@ -24,6 +27,7 @@ __all__ = [
 NOTHING_GAINED = "nothing gained"
 """What a text of what training gained over a probe ends with where that is what was kept."""
 HOUR, DAY = 60, 24 * 60
+UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 ENOUGH_GROUPS = 10
 """Groups of images from which on how alike those of one are can be seen (`docs/evaluate.md`)."""
 NAMED = 4
@@ -45,6 +49,28 @@ def ago(then: str) -> str:
 def plural(number: int, one: str, several: str = "") -> str:
     """``1 file``, ``3 files``; ``several`` is what does not just end in s."""
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def size(number: float) -> str:
+    """Bytes for people: ``18.7 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def percent(share: float) -> str:
+    """A share for people, which is whole only if it is: ``97.3%``."""
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def amount(number: float) -> str:
+    """A count for people: ``4.7M``."""
+    for limit, unit in UNITS:
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:g}"
 
 
 def up_to(names: Sequence[str], most: int) -> str:
