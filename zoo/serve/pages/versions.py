@@ -229,9 +229,6 @@ class _Changes:
         return document
 
     def _tensors(self, document: Manifest | Snapshot | None) -> Mapping[str, Place]:
-        if isinstance(document, Snapshot):
-            per_file = [each.weights.tensors for each in document.files if each.weights]
-            return {tensor.name: place(tensor) for tensors in per_file for tensor in tensors}
         return {tensor.name: place(tensor) for tensor in document.tensors} if document else {}
 
     def _of(self, document: Manifest | Snapshot) -> Units | None:
