@@ -109,14 +109,9 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
         )
     except (Conflict, UnknownName) as error:
         raise _Not("invalid_grant", NONE_FITS, error.message) from error
-    body = {
-        "access_token": str(secret),
-        "issued_token_type": MADE,
-        "token_type": "bearer",
-        "expires_in": int(LASTS),
-        "scope": "append",
-    }
-    return json_answer(body, headers=device.SECRET)
+    body = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}
+    more = {"expires_in": int(LASTS), "scope": "append"}
+    return json_answer({**body, **more}, headers=device.SECRET)
 
 
 def _fitting(ask: Ask, token: str) -> tuple[list[Publisher], Claims]:
