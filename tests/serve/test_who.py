@@ -18,14 +18,15 @@ from typing import get_args
 import pytest
 from fakes.postgres import Server as Postgres
 from fakes.served import Got, Served
-from sqlalchemy import Connection, Engine, MetaData, inspect
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, UnknownName, Unsupported
 from zoo.registry import engine as engine_module
-from zoo.registry.engine import open_engine, writing
-from zoo.registry.engines import sqlite
+from zoo.registry.engine import open_engine, reading, writing
+from zoo.registry.engines import read_url, sqlite
 from zoo.serve.http.errors import CODES
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.absent import ABSENT, ELSEWHERE
@@ -652,20 +653,58 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspa
     workspace.close()
 
 
-def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
+def migrate(engine: Engine, revision: str, then: str = "") -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    steps = Config()
+    steps.set_main_option("script_location", str(SCRIPTS))
+    with writing(engine) as connection:
+        steps.attributes |= {"connection": connection, "version_table": schema.VERSION_TABLE}
+        command.upgrade(steps, revision)
+        if then:
+            connection.exec_driver_sql(then)
+
+
+def tables(engine: Engine) -> dict[str, object]:
+    """All that a database tells of the tables of accounts, and their rows."""
+    looked, found = inspect(engine), dict[str, object]()
+
+    def kind(column: ReflectedColumn) -> str:
+        text = column["type"].compile(engine.dialect)
+        return "INTEGER" if text == "BIGINT" and engine.dialect.name == "sqlite" else text
+
+    for name in (*schema.metadata.tables, schema.VERSION_TABLE):
+        columns = sorted(
+            (each["name"], kind(each), each["nullable"], each["default"])
+            for each in looked.get_columns(name)
+        )
+        keys = sorted(
+            (each["name"] or "", each["constrained_columns"], each["referred_table"],
+             each["options"]) for each in looked.get_foreign_keys(name)
+        )  # fmt: skip
+        more = looked.get_unique_constraints(name), looked.get_check_constraints(name)
+        with reading(engine) as connection:
+            rows = [*map(tuple, connection.exec_driver_sql(f"SELECT * FROM {name}"))]
+        found[name] = (
+            columns, looked.get_pk_constraint(name), keys, looked.get_indexes(name), more, rows,
+        )  # fmt: skip
+    return found
+
+
+def test_the_tables_are_those_of_the_migrations(
+    database: Workspace, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     engine = open_accounts(database)
-    found = MetaData()
-    found.reflect(engine, only=list(schema.metadata.tables))
-    for table in schema.metadata.sorted_tables:
-        made = found.tables[table.name]
-        assert {(c.name, c.nullable, c.primary_key) for c in made.columns} == {
-            (c.name, c.nullable, c.primary_key) for c in table.columns
-        }
-        keys = inspect(engine).get_foreign_keys(table.name)
-        assert {key["constrained_columns"][0] for key in keys} == {
-            key.column_keys[0] for key in table.foreign_key_constraints
-        }
+    where = sqlite.url_of(tmp_path / "migrated.db")
+    if engine.dialect.name == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        where = read_url(server.database("migrated_accounts"))
+    another = open_engine(where)
+    migrate(another, "head")
+    assert tables(engine) == tables(another)
     engine.dispose()
+    another.dispose()
     database.reindex()  # which leaves the accounts alone
     with_accounts(database)
     database.close()
@@ -675,18 +714,11 @@ def test_the_tables_are_those_of_the_migrations(database: Workspace) -> None:
 
 def test_a_provider_of_before_makes_accounts_as_it_did(tmp_path: Path) -> None:
     """Claims and groups came later."""
-    from alembic import command
-    from alembic.config import Config
-
     file = tmp_path / FILE
     file.touch()
-    engine, steps = open_engine(sqlite.url_of(file)), Config()
-    steps.set_main_option("script_location", str(SCRIPTS))
-    with writing(engine) as connection:
-        steps.attributes |= {"connection": connection, "version_table": schema.VERSION_TABLE}
-        command.upgrade(steps, "0008")
-        row = "('lab', 'https://id.lab.org', 'zoo', '', 'a.org', 'lab.org', 1)"
-        connection.exec_driver_sql(f"INSERT INTO provider VALUES {row}")
+    engine = open_engine(sqlite.url_of(file))
+    row = "('lab', 'https://id.lab.org', 'zoo', '', 'a.org', 'lab.org', 1)"
+    migrate(engine, "0008", f"INSERT INTO provider VALUES {row}")
     engine.dispose()
     with closing(Accounts(open_file(file))) as accounts:
         (found,) = accounts.providers.all()

@@ -24,7 +24,7 @@ CALLS: dict[str, Callable[[Disk], object]] = {
     "open": lambda disk: disk.open("objects/ab/file").close(),
     "read": lambda disk: disk.read("objects/ab/file", 99),
     "stat": lambda disk: disk.stat("objects/ab/file"),
-    "holds": lambda disk: disk.holds("objects/ab", ["file", "none"]),
+    "holds": lambda disk: disk.holds(["objects/ab/file", "objects/ab/none"]),
     "names": lambda disk: disk.names("objects/ab"),
     "folders": lambda disk: disk.folders("objects/ab"),
     "kinds": lambda disk: disk.kinds("objects/ab"),
@@ -138,3 +138,33 @@ def test_what_is_made_has_the_rights_of_the_root(root: Path, below: bool) -> Non
     disk.put("objects/ab/made" if below else "made", b"x")
     made = root / ("objects/ab/made" if below else "made")
     assert stat.S_IMODE(made.stat().st_mode) == 0o664
+
+
+def test_many_are_looked_for_as_one_by_one(root: Path) -> None:
+    for name in ("objects/ab/cd/deep", "objects/ac/file", "objects/abc", "z"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    asked = [
+        f"{folder}{name}"
+        for folder in (
+            "",
+            "objects/",
+            "objects/ab/",
+            "objects/ab/cd/",
+            "objects/ac/",
+            "no/",
+            "tmp/",
+        )
+        for name in ("file", "deep", "abc", "ab", "z", "staged", "none", "below")
+    ]
+    disk, before = Disk(root), len([*Path("/proc/self/fd").iterdir()])
+    found = disk.holds(asked)
+    one_by_one = {name: status for name in asked if (status := disk.stat(name))}
+    assert found == one_by_one
+    assert {*found} == {"objects/abc", "objects/ab/file", "objects/ab/cd/deep", "objects/ac/file",
+                        "z", "tmp/staged"}  # fmt: skip
+    (root / "objects/link").symlink_to(root / "objects/ab")
+    with pytest.raises(NotAFile, match="objects/link"):
+        disk.holds(["objects/ab/file", "objects/link/file"])
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert Disk(root / "none").holds(["objects/ab/file"]) == {}

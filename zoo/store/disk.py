@@ -13,7 +13,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EFBIG, EISDIR, ELOOP, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, EROFS
 from functools import cached_property
@@ -109,18 +109,48 @@ class Disk:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
-    def holds(self, folder: str, names: list[str]) -> dict[str, os.stat_result]:
-        """Those of ``names`` that are files in ``folder``, with what is known of them."""
-        present = {}
-        with suppress(FileNotFoundError), self.folder(folder) as here, self._explained(folder):
-            for name in names:
-                try:
-                    status = os.stat(name, dir_fd=here, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISREG(status.st_mode):
-                    present[name] = status
+    def holds(self, names: Iterable[str]) -> dict[str, os.stat_result]:
+        """Those of ``names`` that are files, with what is known of them. Each folder is opened
+        once, also those above it.
+        """
+        present: dict[str, os.stat_result] = {}
+        with suppress(FileNotFoundError), self.folder("") as root:
+            opened = [("", root)]
+            try:
+                for name in sorted(names):
+                    if status := self._stat_from(opened, name):
+                        present[name] = status
+            finally:
+                _close_below(opened, 1)
         return present
+
+    def _stat_from(self, opened: list[tuple[str, int]], name: str) -> os.stat_result | None:
+        *folders, last = name.split("/")
+        try:
+            here = self._go_to(folders, opened)
+            status = os.stat(last, dir_fd=here, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            with self._explained(name):
+                raise
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def _go_to(self, folders: list[str], opened: list[tuple[str, int]]) -> int:
+        """A descriptor of a folder, from the last one that was gone to; ``opened`` are those on
+        the way to it.
+        """
+        same = 1
+        for part, (other, _) in zip(folders, opened[1:], strict=False):
+            if part != other:
+                break
+            same += 1
+        _close_below(opened, same)
+        for deep in range(same, len(folders) + 1):
+            path = "/".join(("", *folders[:deep]))
+            inner = self._step(opened[-1][1], folders[deep - 1], path, make=False)
+            opened.append((folders[deep - 1], inner))
+        return opened[-1][1]
 
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder, sorted; nothing if there is no such folder."""
@@ -412,3 +442,8 @@ class Disk:
             if error.errno in (EISDIR, ENOTDIR, ENOTEMPTY):
                 raise NotAFile(str(self.root / name), "a file", FOLDER_KIND) from error
             raise
+
+
+def _close_below(opened: list[tuple[str, int]], left: int) -> None:
+    while len(opened) > left:
+        os.close(opened.pop()[1])

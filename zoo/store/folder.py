@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
@@ -80,17 +79,8 @@ class FolderBackend:
         return _stored(key, status) if status else None
 
     def present(self, keys: Collection[str]) -> dict[str, StoredFile]:
-        """Those that are files; each folder is opened once."""
-        folders: dict[str, list[str]] = defaultdict(list)
-        for key in keys:
-            folder, _, name = key.rpartition("/")
-            folders[folder].append(name)
-        statuses = (
-            (f"{folder}/{name}", status)
-            for folder, names in folders.items()
-            for name, status in self.disk.holds(folder, names).items()
-        )
-        return {key: _stored(key, status) for key, status in statuses}
+        """Those that are files."""
+        return {key: _stored(key, status) for key, status in self.disk.holds(keys).items()}
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, in pieces of at most 256 KiB.

@@ -13,7 +13,8 @@ from zoo import config
 from zoo.errors import Unsupported, how_to_update
 from zoo.registry.engine import open_engine, reading, shown, writing
 from zoo.registry.engines import read_url, sqlite
-from zoo.serve.who.schema import REVISION, VERSION_TABLE
+from zoo.registry.tables import create_tables
+from zoo.serve.who.schema import REVISION, VERSION_TABLE, metadata
 from zoo.workspace import Workspace
 
 __all__ = ["FILE", "open_accounts", "open_file"]
@@ -63,12 +64,16 @@ def _migrate(engine: Engine) -> None:
             f"the accounts in {shown(engine)} are of a newer zoo; nothing was changed",
             hint=how_to_update(),
         )
-    from alembic import command  # slow to import
-    from alembic.config import Config
-
     with writing(engine) as connection:
-        if _revision(connection) == REVISION:
+        now = _revision(connection)
+        if now is None:
+            create_tables(connection, metadata, VERSION_TABLE, REVISION)
+            return
+        if now == REVISION:
             return  # another process was faster
+        from alembic import command  # slow to import
+        from alembic.config import Config
+
         steps = Config()
         steps.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
         steps.attributes |= {"connection": connection, "version_table": VERSION_TABLE}

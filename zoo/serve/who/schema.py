@@ -43,7 +43,11 @@ REVISION = "0013"
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
 metadata = sa.MetaData(
-    naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
 )
 
 
@@ -58,7 +62,8 @@ account = sa.Table(
     sa.Column("name", Text, primary_key=True),
     sa.Column("admin", sa.Boolean, nullable=False),
     sa.Column("made", Text, nullable=False),
-    sa.Column("team", sa.Boolean, nullable=False),  # nobody logs in as one
+    # Nobody logs in as a team.
+    sa.Column("team", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 token = sa.Table(
@@ -69,7 +74,8 @@ token = sa.Table(
     sa.Column("name", Text, nullable=False),
     sa.Column("secret", Text, nullable=False),  # its SHA-256
     sa.Column("purpose", Text, nullable=False),
-    sa.Column("only", Text, nullable=False),  # with spaces between them; empty: all
+    # With spaces between them; empty: all.
+    sa.Column("only", Text, nullable=False, server_default=""),
     sa.Column("made", Text, nullable=False),
     sa.Column("expires", Text),
     sa.Column("used", Text),
