@@ -16,11 +16,11 @@ from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages.page import Look, show, site_of
 from zoo.serve.pages.sign_in import away
 
-__all__ = ["Form", "form_route"]
+__all__ = ["Change", "Form", "form_route"]
 
 TAKES_AWAY = ("remove", "remove-hook", "revoke", "take", "unlink")
 """Forms that can be sent on a full disk, too: who may do something no more is kept from it then."""
-Change = Callable[..., str]
+Change = Callable[..., str | None]
 """From a request, a `Form` and the fields of its path: changes something. A secret that is shown
 this once, or nothing.
 """
@@ -66,7 +66,7 @@ def form_route(
         try:
             change = partial(changes[do], ask, form, **fields)
             secret = ask.hub.reserve.spend(change) if do in TAKES_AWAY else change()
-            site = replace(site, secret=secret)
+            site = replace(site, secret=secret or "")
         except (Invalid, NotFound, Conflict) as error:
             site, status, code = replace(site, error=error.message), 400, "BadRequest"
         if not (site.secret or site.error):

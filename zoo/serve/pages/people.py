@@ -166,17 +166,15 @@ def _add_user(ask: Ask, form: Form) -> str:
     return str(accounts.new_token(name, "first", purpose)[1])
 
 
-def _add_team(ask: Ask, form: Form) -> str:
+def _add_team(ask: Ask, form: Form) -> None:
     ask.hub.accounts.add(form.text("name"), team=True)
-    return ""
 
 
-def _remove(ask: Ask, form: Form) -> str:
+def _remove(ask: Ask, form: Form) -> None:
     name = form.text("name")
     if name == ask.actor.name:
         raise InvalidOption("that is your own account: another admin can delete it")
     ask.hub.accounts.remove(name, team=form.text("kind") == "team", by=ask.actor.name)
-    return ""
 
 
 FORMS = {"add-user": _add_user, "add-team": _add_team, "remove": _remove}

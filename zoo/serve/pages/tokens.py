@@ -20,7 +20,6 @@ def make_token(ask: Ask, form: Form, user: str) -> str:
     return tokens.make_token(ask, user, name, purpose, tuple(only.split()), lasts)[1]
 
 
-def revoke_token(ask: Ask, form: Form, user: str) -> str:
+def revoke_token(ask: Ask, form: Form, user: str) -> None:
     """End a token of an account. Raises as `zoo.serve.hub.tokens.revoke_token`."""
     tokens.revoke_token(ask, user, form.text("id"))
-    return ""
