@@ -130,7 +130,8 @@ def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparis
     by_unit: defaultdict[str, list[Pair]] = defaultdict(list)
     new = {tensor.name: tensor for tensor in after.tensors}
     old = tensors_as(new, before)
-    strangers = _strangers(old, new, first, second) if _differ(before, after) else set[str]()
+    alike = before.backbone.is_like(after.backbone)
+    strangers = set[str]() if alike else _strangers(old, new, first, second)
     for pair in _pairs(workspace.store, old, new, strangers):
         units = second if pair.after else first
         by_unit[units.unit_of(pair.name)].append(pair)
@@ -161,12 +162,6 @@ def _sound(store: Store, digest: Digest) -> memoryview:
     if actual != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}")
     return data
-
-
-def _differ(before: Manifest, after: Manifest) -> bool:
-    """Whether they are of two architectures."""
-    one, other = before.backbone, after.backbone
-    return (one.plugin, one.architecture) != (other.plugin, other.architecture)
 
 
 def _strangers(

@@ -182,8 +182,7 @@ class ParentFinder:
             base = self._manifest(digest)
             if base is None or any(self.content(each) in same for each in base.ancestry()):
                 continue
-            other = base.backbone
-            if (own.plugin, own.architecture) == (other.plugin, other.architecture):
+            if own.is_like(base.backbone):
                 nearest = far if nearest is None else nearest
                 name, _ = named(self._workspace, digest)
                 yield FoundParent(digest, base, name, share, far)
