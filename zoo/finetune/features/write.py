@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.backbones.devices import pick_device
 from zoo.backbones.features import extract
-from zoo.backbones.load import hierarchy_of, load
+from zoo.backbones.load import load
+from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import Tap, find_tap
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
@@ -152,8 +153,9 @@ def _about(manifest: m.Manifest, tap: Tap, batches: Batches) -> dict[str, str]:
 
 
 def _tap(model: nn.Module, manifest: m.Manifest, at: str) -> Tap:
-    images = next(model.parameters()).new_zeros(1, *manifest.preprocessing.input_size)
-    return find_tap(model, hierarchy_of(model), images, at)
+    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
+    hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
+    return find_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size), at)
 
 
 def any_images(
