@@ -256,7 +256,7 @@ def _card(ask: Ask, picked: PickedVersion) -> tuple[str, bool]:
         if size > LARGE:
             return "", True
         data = b"".join(read_object(ask.hub.workspace.store, holder, least=size))[:size]
-    except (LookupError, ZooError):  # of damage is told who asks for the file
+    except (LookupError, ZooError):  # whoever asks for the file is told of damage
         return "", False
     return data.decode(errors="replace"), False
 
