@@ -46,7 +46,9 @@ class Team:
         ref, _ = pull(self.mine, name, self.served.url)
         there = self.served.server.hub.workspace.store.read_ref(ref)
         mine = self.mine.store.read_ref(ref)
-        assert mine and there and mine.manifest == there.manifest
+        assert mine
+        assert there
+        assert mine.manifest == there.manifest
 
 
 @pytest.fixture

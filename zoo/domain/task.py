@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from zoo.domain.manifest import Manifest
 
 __all__ = [
     "COUNTS",
@@ -16,6 +19,7 @@ __all__ = [
     "is_count",
     "is_figure",
     "is_raw_loss",
+    "task_of",
     "with_intervals",
 ]
 
@@ -43,6 +47,12 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 """What the HF Hub calls a task, and its kind of it, in ``model-index`` (huggingface.js,
 ``tasks/src/pipelines.ts``). It has no word for numbers, and takes a network of timm that tells none
 for a classifier."""
+
+
+def task_of(manifest: Manifest) -> Task:
+    """What the outputs of a checkpoint mean."""
+    learned = (manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == learned), "classification")
 
 
 COUNTS = {

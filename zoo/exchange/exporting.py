@@ -22,7 +22,7 @@ from zoo.domain.card import card_data, card_text, only_zoo_line
 from zoo.domain.description import KEY, description, only_zoo_builds, only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.hashes import sha256
+from zoo.domain.hashes import sha256_of
 from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
@@ -207,10 +207,7 @@ def _card(workspace: Workspace, digest: Digest, manifest: Manifest) -> str:
 
 
 def _hash(path: Path, weights: WeightsFile, verbatim: bool) -> str:
-    if verbatim:
-        return weights.sha256.hex
-    with path.open("rb") as file:
-        return sha256(file)
+    return weights.sha256.hex if verbatim else sha256_of(path)
 
 
 def described(path: Path, manifest: Manifest, record: Json) -> None:
