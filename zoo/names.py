@@ -219,7 +219,7 @@ class Names:
         if there is None:
             return
         here = there.backbone
-        if (here.plugin, here.architecture) != (backbone.plugin, backbone.architecture):
+        if not here.is_like(backbone):
             was, new = here.architecture, f"one of {backbone.architecture}"
             if here.architecture == backbone.architecture:  # two libraries call it so
                 was, new = f"{was} of {here.plugin}", f"that of {backbone.plugin}"

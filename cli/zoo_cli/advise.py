@@ -20,7 +20,7 @@ from zoo_cli.train import print_finetuned
 if TYPE_CHECKING:
     from zoo import Zoo
     from zoo.advice.advise import Advice
-    from zoo.advice.facts import Duplicate, Facts
+    from zoo.advice.facts import Facts
     from zoo.advice.layers import Layers
     from zoo.advice.plan import AdvicePlan
     from zoo.finetune.run import Finetuned
@@ -372,19 +372,16 @@ def _print_suspects(facts: Facts) -> None:
     ):
         if pairs:
             click.echo()
-            table((kind, "LABEL", "AND", "LABEL"), [_pair(pair) for pair in pairs[:SHOWN]])
+            rows = [(one.image, one.label, one.other, one.other_label) for one in pairs[:SHOWN]]
+            table((kind, "LABEL", "AND", "LABEL"), rows)
     if facts.doubted:
         click.echo()
-        rows = [
+        doubted = [
             (one.image, f"{one.label} {one.of_label:.2f}", f"{one.predicted} {one.probability:.2f}")
             for one in facts.doubted[:SHOWN]
         ]
-        table(("DOUBTED", "LABEL", "LOOKS LIKE"), rows)
+        table(("DOUBTED", "LABEL", "LOOKS LIKE"), doubted)
     if facts.odd:
         click.echo()
-        rows = [(one.image, one.label, f"{one.far:.1f}") for one in facts.odd[:SHOWN]]
-        table(("LIKE NO OTHER", "LABEL", "DEVIATIONS"), rows)
-
-
-def _pair(pair: Duplicate) -> tuple[str, str, str, str]:
-    return pair.image, pair.label, pair.other, pair.other_label
+        odd = [(one.image, one.label, f"{one.far:.1f}") for one in facts.odd[:SHOWN]]
+        table(("LIKE NO OTHER", "LABEL", "DEVIATIONS"), odd)

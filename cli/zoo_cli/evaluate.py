@@ -9,7 +9,7 @@ import click
 
 from zoo.domain.plain import Json
 from zoo.domain.task import SCORE, with_intervals
-from zoo.domain.words import of_groups, plural
+from zoo.domain.words import of_groups, plural, up_to
 from zoo_cli.command import (
     PATH,
     batch_size_option,
@@ -194,5 +194,4 @@ def _words(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return clean(", ".join(names[:NAMES])) + more
+    return clean(up_to(names, NAMES))

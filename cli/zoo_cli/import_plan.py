@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.domain.words import not_finite, plural
+from zoo.domain.words import not_finite, plural, up_to
 from zoo_cli.output import (
     clean,
     fitted,
@@ -53,8 +53,9 @@ def show_plan(plan: ImportPlan) -> None:
         paragraph(line)
     _tell("left out: ", plan.left_out.items())
     _tell_bad(plan, plan.having("bad"))
-    _tell("", [(_within(plan, each), not_finite(each.nan_tensors)) for each in _odd(plan)])
     new = plan.having("new")
+    odd = [each for each in new if each.nan_tensors]
+    _tell("", [(_within(plan, each), not_finite(each.nan_tensors)) for each in odd])
     twins = sum(file.duplicate_of is not None for file in new)
     counts = (
         (len(new), "to import"),
@@ -65,10 +66,6 @@ def show_plan(plan: ImportPlan) -> None:
     total = ", ".join(f"{number} {what}" for number, what in counts if number)
     saved = f"; sharing saves {size(plan.shared_bytes)} of {size(plan.weights_bytes)}"
     paragraph(f"{plural(len(plan.files), 'file')}: {total or 'none'}{saved if new else ''}")
-
-
-def _odd(plan: ImportPlan) -> list[PlannedFile]:
-    return [file for file in plan.having("new") if file.nan_tensors]
 
 
 def show_planned(planned: PlannedImport) -> None:
@@ -124,8 +121,7 @@ def _tell(what: str, remarks: Iterable[tuple[str, str]]) -> None:
     for name, text in remarks:
         names.setdefault(text, []).append(name)
     for text, each in names.items():
-        more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
-        note(f"{what}{', '.join(each[:NAMED])}{more}: {text}")
+        note(f"{what}{up_to(each, NAMED)}: {text}")
 
 
 def _what(file: PlannedFile) -> str:

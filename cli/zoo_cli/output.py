@@ -19,6 +19,7 @@ import click
 from zoo.domain.progress import clean
 from zoo.domain.reading import READING
 from zoo.domain.task import ERRORS, SCORE, Task
+from zoo.domain.words import amount, percent, size
 from zoo.errors import InvalidReference
 
 if TYPE_CHECKING:
@@ -161,28 +162,9 @@ def with_short_digests(text: str) -> str:
     return re.sub(r"\b[a-z0-9]+:[0-9a-f]{64}\b", lambda match: shortened(match[0]), text)
 
 
-def size(number: float) -> str:
-    """Bytes for people: ``18.7 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(number) < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable")
-
-
-def percent(share: float) -> str:
-    """A share for people, which is whole only if it is: ``97.3%``."""
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
 def count(number: int | None) -> str:
     """A count for people: ``4.7M``; ``-`` for None."""
-    if number is None:
-        return "-"
-    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if number >= limit:
-            return f"{number / limit:.1f}{unit}"
-    return str(number)
+    return "-" if number is None else amount(number)
 
 
 def result(name: object, digest: Digest, *lines: str) -> None:
@@ -203,9 +185,8 @@ def moved(name: object, before: Digest | None, change: Change | None = None) -> 
 
 def paragraph(text: str, indent: str = "") -> None:
     """Print a line; if it is too long for a terminal it is broken, never in a pipe."""
-    columns = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
     broken = textwrap.TextWrapper(
-        columns,
+        _width(),
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_on_hyphens=False,
@@ -224,7 +205,7 @@ def table(
     is too long all the same goes on in the next one: no value is cut.
     """
     columns = [[clean(cell) for cell in column] for column in zip(header, *rows, strict=True)]
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    width = _width()
 
     filled = {c[0]: sum(cell not in ("", "-") for cell in c[1:]) for c in columns}
     left, kept = width + GAP, [c for c in columns if c[0] not in least_first]
@@ -236,21 +217,30 @@ def table(
                 kept.append(column)
                 left -= wide
     columns = [column for column in columns if any(column is each for each in kept)]
+    _print_columns(columns)
+
+
+def _print_columns(columns: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
         padded = (cell.ljust(wide) for cell, wide in zip(row, widths, strict=True))
         click.echo((" " * GAP).join(padded).rstrip())
 
 
+def _width() -> int:
+    """The columns of the terminal; in a pipe nothing is broken."""
+    return shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+
+
 def fitted(
-    header: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str] = ()
+    header: Sequence[str], rows: Sequence[Sequence[str]], least_first: Sequence[str]
 ) -> None:
     """As `table`; on a terminal on which its other columns have no room, a paragraph for each row:
     the first value, and below it the others, of the least what tells something.
     """
     kept = [at for at, name in enumerate(header) if name not in least_first]
     wide = sum(max(len(clean(row[at])) for row in (header, *rows)) + GAP for at in kept) - GAP
-    if not on_terminal(sys.stdout) or wide <= shutil.get_terminal_size().columns:
+    if wide <= _width():
         table(header, rows, least_first)
         return
     for first, *others in rows:
@@ -264,7 +254,7 @@ def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
 
     On a terminal as many at once as have room, and the others below; nothing is cut.
     """
-    width = shutil.get_terminal_size().columns if on_terminal(sys.stdout) else sys.maxsize
+    width = _width()
     columns = [
         [clean(name), *(clean(values[at]) for _, values in rows)] for at, name in enumerate(names)
     ]
@@ -274,10 +264,7 @@ def side_by_side(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]
         while columns and (len(shown) == 1 or max(map(len, columns[0])) + GAP <= room):
             room -= max(map(len, columns[0])) + GAP
             shown.append(columns.pop(0))
-        wide = [max(map(len, column)) for column in shown]
-        for row in zip(*shown, strict=True):
-            padded = (cell.ljust(w) for cell, w in zip(row, wide, strict=True))
-            click.echo((" " * GAP).join(padded).rstrip())
+        _print_columns(shown)
         if columns:
             click.echo()
 

@@ -217,7 +217,7 @@ def _closing_lines(ranking: Ranking, options: Mapping[str, object]) -> Iterator[
     measured = sum(each.measured is not None for each in ranking.networks)
     alike = ranking.alike
     yield f"PRIOR is what was known before: {PRIORS[ranking.prior]}"
-    device = _device(ranking)
+    device = next(each.measured.device for each in ranking.networks if each.measured)
     on = "one core of this machine" if device == "cpu" else device
     yield f"* is a finalist; MS is for one image by itself, on {on}"
     tried = any(each.outcomes for each in ranking.networks)
@@ -240,10 +240,6 @@ def _closing_lines(ranking: Ranking, options: Mapping[str, object]) -> Iterator[
         yield f"= {alike[0].name} is better than each of the {others}, image by image"
     shared = {"base": ranking.winner, **chosen({name: options.get(name) for name in DEFAULTS})}
     yield f"Next: zoo advise {quote(ranking.data)} {' '.join(in_words(shared))}"
-
-
-def _device(ranking: Ranking) -> str:
-    return next(each.measured.device for each in ranking.networks if each.measured)
 
 
 def _print_others(ranking: Ranking) -> None:

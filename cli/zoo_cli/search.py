@@ -12,7 +12,7 @@ import click
 from zoo.domain.query import OF_DEVICE
 from zoo.domain.reference import is_pattern
 from zoo.domain.task import SCORE, is_count, is_raw_loss
-from zoo.domain.words import some
+from zoo.domain.words import some, up_to
 from zoo_cli.command import POSITIVE, command, flag, open_zoo
 from zoo_cli.output import clean, count, note, print_json, table
 
@@ -393,8 +393,7 @@ def best(
 
 def _first_of(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more (--json has all)" if more > 0 else "")
+    return up_to(names, NAMED) + " (--json has all)" * (len(names) > NAMED)
 
 
 @command("list-arch")

@@ -187,13 +187,20 @@ def user(context: click.Context, as_json: bool) -> None:
       zoo serve user rm ann
     """
     if not context.invoked_subcommand:
-        _show_users(open_accounts(), as_json=as_json)
+        context.invoke(user_ls, as_json=as_json)
 
 
 @command("ls", of=user)
 def user_ls(as_json: bool) -> None:
     """List who has an account."""
-    _show_users(open_accounts(), as_json=as_json)
+    users = [each for each in open_accounts().all() if not each.team]
+    if as_json:
+        print_json([account.to_json() for account in users])
+    elif users:
+        rows = [(a.name, "admin" if a.admin else "-", a.made) for a in users]
+        table(("NAME", "ROLE", "MADE"), rows)
+    else:
+        note("nobody has an account yet; make one: zoo serve user add NAME")
 
 
 @command("add", of=user)
@@ -241,13 +248,25 @@ def team(context: click.Context, as_json: bool) -> None:
       zoo serve team
     """
     if not context.invoked_subcommand:
-        _show_teams(open_accounts(), as_json=as_json)
+        context.invoke(team_ls, as_json=as_json)
 
 
 @command("ls", of=team)
 def team_ls(as_json: bool) -> None:
     """List teams and who is in them."""
-    _show_teams(open_accounts(), as_json=as_json)
+    accounts = open_accounts()
+    roles = {given.path: given.roles for given in accounts.rules().given()}
+    members = {each.name: roles.get(each.name, {}) for each in accounts.all() if each.team}
+    if as_json:
+        print_json([{"name": name, "members": grants} for name, grants in members.items()])
+    elif members:
+        rows = [
+            (name, ", ".join(f"{who} ({role})" for who, role in sorted(grants.items())) or "-")
+            for name, grants in members.items()
+        ]
+        table(("TEAM", "MEMBERS"), rows)
+    else:
+        note("there are no teams yet; make one: zoo serve team add NAME")
 
 
 @command("add", of=team)
@@ -284,13 +303,30 @@ def token(context: click.Context, as_json: bool) -> None:
       zoo serve token revoke 1a2B3c4D
     """
     if not context.invoked_subcommand:
-        _show_tokens(open_accounts().tokens(), as_json=as_json)
+        context.invoke(token_ls, as_json=as_json)
 
 
 @command("ls", of=token)
 def token_ls(as_json: bool) -> None:
     """List tokens, without their secrets."""
-    _show_tokens(open_accounts().tokens(), as_json=as_json)
+    tokens = open_accounts().tokens()
+    if as_json:
+        print_json([each.to_json() for each in tokens])
+    elif tokens:
+        rows = [
+            (
+                t.id,
+                t.account,
+                t.name,
+                " ".join((t.purpose, *t.only)),
+                f"revoked {t.revoked}" if t.revoked else t.expires or "-",
+                t.used or "-",
+            )
+            for t in tokens
+        ]
+        table(("ID", "ACCOUNT", "NAME", "FOR", "EXPIRES", "USED"), rows)
+    else:
+        note("there are no tokens yet; make one: zoo serve token create ACCOUNT")
 
 
 @command("create", of=token)
@@ -447,52 +483,6 @@ WHO = (user, team, role, access, token, protect, sso, publisher)
 WATCH = (audit, check, quota, backup, webhook)
 for command_below in (*WHO, *WATCH):
     serve.add_command(command_below)
-
-
-def _show_users(accounts: Accounts, *, as_json: bool) -> None:
-    users = [each for each in accounts.all() if not each.team]
-    if as_json:
-        print_json([account.to_json() for account in users])
-    elif users:
-        rows = [(a.name, "admin" if a.admin else "-", a.made) for a in users]
-        table(("NAME", "ROLE", "MADE"), rows)
-    else:
-        note("nobody has an account yet; make one: zoo serve user add NAME")
-
-
-def _show_teams(accounts: Accounts, *, as_json: bool) -> None:
-    roles = {given.path: given.roles for given in accounts.rules().given()}
-    members = {each.name: roles.get(each.name, {}) for each in accounts.all() if each.team}
-    if as_json:
-        print_json([{"name": name, "members": grants} for name, grants in members.items()])
-    elif members:
-        rows = [
-            (name, ", ".join(f"{who} ({role})" for who, role in sorted(grants.items())) or "-")
-            for name, grants in members.items()
-        ]
-        table(("TEAM", "MEMBERS"), rows)
-    else:
-        note("there are no teams yet; make one: zoo serve team add NAME")
-
-
-def _show_tokens(tokens: list[Token], *, as_json: bool) -> None:
-    if as_json:
-        print_json([each.to_json() for each in tokens])
-    elif tokens:
-        rows = [
-            (
-                t.id,
-                t.account,
-                t.name,
-                " ".join((t.purpose, *t.only)),
-                f"revoked {t.revoked}" if t.revoked else t.expires or "-",
-                t.used or "-",
-            )
-            for t in tokens
-        ]
-        table(("ID", "ACCOUNT", "NAME", "FOR", "EXPIRES", "USED"), rows)
-    else:
-        note("there are no tokens yet; make one: zoo serve token create ACCOUNT")
 
 
 def _show_secret(entry: Token, secret: str, *, as_json: bool) -> None:

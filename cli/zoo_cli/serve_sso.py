@@ -11,9 +11,7 @@ from zoo_cli.command import command, flag, group, open_accounts
 from zoo_cli.output import note, print_json, table
 
 if TYPE_CHECKING:
-    from zoo.serve.who.accounts import Accounts
     from zoo.serve.who.providers import Provider
-    from zoo.serve.who.publishers import Publisher
 
 __all__ = ["publisher", "sso"]
 
@@ -40,13 +38,33 @@ def sso(context: click.Context, as_json: bool) -> None:
       zoo serve sso
     """
     if not context.invoked_subcommand:
-        _show_providers(open_accounts(), as_json=as_json)
+        context.invoke(sso_ls, as_json=as_json)
 
 
 @command("ls", of=sso)
 def sso_ls(as_json: bool) -> None:
     """List services by which people sign in, and who signs in so."""
-    _show_providers(open_accounts(), as_json=as_json)
+    accounts = open_accounts()
+    providers, identities = accounts.providers.all(), accounts.providers.identities()
+    if as_json:
+        shown = [each.to_json() for each in providers]
+        print_json({"providers": shown, "identities": [each.to_json() for each in identities]})
+        return
+    if not providers:
+        note("people sign in by tokens alone; this adds a service: zoo serve sso add NAME")
+        return
+    rows = [
+        (each.name, each.issuer, each.client_id, _for_whom(each) if each.creates else "-")
+        for each in providers
+    ]
+    table(("NAME", "ISSUER", "CLIENT", "ACCOUNTS FOR"), rows)
+    if rules := [(rule.group, rule.team, rule.role, p.name) for p in providers for rule in p.rules]:
+        click.echo()
+        table(("GROUP", "TEAM", "ROLE", "BY"), rules)
+    if identities:
+        click.echo()
+        linked = [(e.account or "(deleted)", e.issuer, e.subject, e.made) for e in identities]
+        table(("ACCOUNT", "ISSUER", "SUBJECT", "SINCE"), linked)
 
 
 @command("add", of=sso)
@@ -190,29 +208,6 @@ def _claims(given: tuple[str, ...]) -> dict[str, str]:
     return dict(claim.split("=", 1) for claim in given)
 
 
-def _show_providers(accounts: Accounts, *, as_json: bool) -> None:
-    providers, identities = accounts.providers.all(), accounts.providers.identities()
-    if as_json:
-        shown = [each.to_json() for each in providers]
-        print_json({"providers": shown, "identities": [each.to_json() for each in identities]})
-        return
-    if not providers:
-        note("people sign in by tokens alone; this adds a service: zoo serve sso add NAME")
-        return
-    rows = [
-        (each.name, each.issuer, each.client_id, _for_whom(each) if each.creates else "-")
-        for each in providers
-    ]
-    table(("NAME", "ISSUER", "CLIENT", "ACCOUNTS FOR"), rows)
-    if rules := [(rule.group, rule.team, rule.role, p.name) for p in providers for rule in p.rules]:
-        click.echo()
-        table(("GROUP", "TEAM", "ROLE", "BY"), rules)
-    if identities:
-        click.echo()
-        linked = [(e.account or "(deleted)", e.issuer, e.subject, e.made) for e in identities]
-        table(("ACCOUNT", "ISSUER", "SUBJECT", "SINCE"), linked)
-
-
 def _for_whom(provider: Provider) -> str:
     return " ".join((*provider.domains, *(f"{n}={t}" for n, t in provider.claims.items()))) or "all"
 
@@ -234,13 +229,23 @@ def publisher(context: click.Context, as_json: bool) -> None:
       zoo serve publisher rm publisher-1f0c2a9b
     """
     if not context.invoked_subcommand:
-        _show_publishers(open_accounts().publishers.all(), as_json=as_json)
+        context.invoke(publisher_ls, as_json=as_json)
 
 
 @command("ls", of=publisher)
 def publisher_ls(as_json: bool) -> None:
     """List jobs that get a token for a while."""
-    _show_publishers(open_accounts().publishers.all(), as_json=as_json)
+    publishers = open_accounts().publishers.all()
+    if as_json:
+        print_json([each.to_json() for each in publishers])
+    elif publishers:
+        rows = [
+            (e.id, e.path, e.account, e.issuer, " ".join(f"{n}={t}" for n, t in e.claims.items()))
+            for e in publishers
+        ]
+        table(("ID", "FOR", "AS", "ISSUER", "CLAIMS"), rows)
+    else:
+        note("no jobs get tokens; this has some get one: zoo serve publisher add NAME")
 
 
 @command("add", of=publisher)
@@ -298,16 +303,3 @@ def publisher_rm(publisher_id: str, as_json: bool) -> None:
         print_json({"id": publisher_id})
     else:
         note(f"{publisher_id} is removed, and its tokens have ended")
-
-
-def _show_publishers(publishers: list[Publisher], *, as_json: bool) -> None:
-    if as_json:
-        print_json([each.to_json() for each in publishers])
-    elif publishers:
-        rows = [
-            (e.id, e.path, e.account, e.issuer, " ".join(f"{n}={t}" for n, t in e.claims.items()))
-            for e in publishers
-        ]
-        table(("ID", "FOR", "AS", "ISSUER", "CLAIMS"), rows)
-    else:
-        note("no jobs get tokens; this has some get one: zoo serve publisher add NAME")

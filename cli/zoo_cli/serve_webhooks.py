@@ -31,13 +31,23 @@ def webhook(context: click.Context, as_json: bool) -> None:
       zoo serve webhook rm 1f0c2a9b77de
     """
     if not context.invoked_subcommand:
-        _show(open_accounts().webhooks.all(), as_json=as_json)
+        context.invoke(webhook_ls, as_json=as_json)
 
 
 @command("ls", of=webhook)
 def webhook_ls(as_json: bool) -> None:
     """List webhooks, and what came of the last try of each."""
-    _show(open_accounts().webhooks.all(), as_json=as_json)
+    hooks = open_accounts().webhooks.all()
+    if as_json:
+        print_json([_as_json(each) for each in hooks])
+    elif hooks:
+        rows = [
+            (each.id, each.path or "all", each.url, each.tried or "-", _state(each))
+            for each in hooks
+        ]
+        table(("ID", "FOR", "URL", "TRIED", "STATUS"), rows)
+    else:
+        note("there are no webhooks; this adds one: zoo serve webhook add URL")
 
 
 @command("add", of=webhook)
@@ -68,19 +78,6 @@ def webhook_rm(webhook_id: str, as_json: bool) -> None:
         print_json({"id": webhook_id})
     else:
         note(f"webhook {webhook_id} is told no more")
-
-
-def _show(hooks: list[Webhook], *, as_json: bool) -> None:
-    if as_json:
-        print_json([_as_json(each) for each in hooks])
-    elif hooks:
-        rows = [
-            (each.id, each.path or "all", each.url, each.tried or "-", _state(each))
-            for each in hooks
-        ]
-        table(("ID", "FOR", "URL", "TRIED", "STATUS"), rows)
-    else:
-        note("there are no webhooks; this adds one: zoo serve webhook add URL")
 
 
 def _state(hook: Webhook) -> str:

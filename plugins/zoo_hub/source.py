@@ -20,6 +20,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from zoo.config import hub_offline
 from zoo.domain.catalog import CatalogEntry, Page, Release, SourceFile
 from zoo.domain.plain import Json
+from zoo.domain.words import up_to
 from zoo.errors import InvalidReference, Unavailable, UnknownName, Unsupported
 from zoo_hub import client
 from zoo_hub.cache import cached_file, cached_snapshot, is_sound, read, snapshot_files
@@ -281,10 +282,5 @@ def _weights(repository: _Locator, paths: Sequence[str]) -> str:
             return name
     raise Unsupported(
         f"'{repository}' holds no weights that can be read: looked for {SAFE}, one other "
-        f".safetensors file, or {PICKLES[0]}; found {_listing(paths)}"
+        f".safetensors file, or {PICKLES[0]}; found {up_to(paths, 10) or 'no files'}"
     )
-
-
-def _listing(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:10]) or "no files"
-    return f"{shown} and {len(paths) - 10} more" if len(paths) > 10 else shown

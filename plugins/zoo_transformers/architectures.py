@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.network import Config
@@ -160,9 +160,7 @@ CONVNEXT = Family(
     owner="facebook", model="ConvNextForImageClassification", crop_mode="center", crop_pct=0.875
 )
 CONVNEXT_384 = Family(owner="facebook", model="ConvNextForImageClassification")
-CONVNEXT_V2 = Family(
-    owner="facebook", model="ConvNextV2ForImageClassification", crop_mode="center", crop_pct=0.875
-)
+CONVNEXT_V2 = replace(CONVNEXT, model="ConvNextV2ForImageClassification")
 DINO_V2 = Family(
     owner="facebook",
     model="Dinov2ForImageClassification",
@@ -171,14 +169,7 @@ DINO_V2 = Family(
     config={"image_size": 518, "patch_size": 14},
     sized=False,
 )
-DINO_V2_REGISTERS = Family(
-    owner="facebook",
-    model="Dinov2WithRegistersForImageClassification",
-    crop_mode="center",
-    crop_pct=0.875,
-    config={"image_size": 518, "patch_size": 14},
-    sized=False,
-)
+DINO_V2_REGISTERS = replace(DINO_V2, model="Dinov2WithRegistersForImageClassification")
 DINO_V3 = Family(
     owner="facebook",
     model="DINOv3ViTModel",
@@ -188,14 +179,7 @@ DINO_V3 = Family(
     config={"num_register_tokens": 4},
     sized=False,
 )
-DINO_V3_CONVNEXT = Family(
-    owner="facebook",
-    model="DINOv3ConvNextModel",
-    license="dinov3-license",
-    interpolation="bilinear",
-    heads=(),
-    sized=False,
-)
+DINO_V3_CONVNEXT = replace(DINO_V3, model="DINOv3ConvNextModel", config={})
 RESNET = Family(
     owner="microsoft",
     model="ResNetForImageClassification",

@@ -19,10 +19,10 @@ from fakes.typed import card
 from safetensors.torch import load_file, save_file
 
 from zoo.backbones.load import load
-from zoo.backbones.predict import task_of
 from zoo.domain.manifest import Head
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import task_of
 from zoo.errors import InvalidOption, InvalidWeights, Unsupported
 from zoo.exchange.acquire import acquire_at
 from zoo.exchange.adapt import adapt

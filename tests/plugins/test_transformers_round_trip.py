@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo import packages, plugins
-from zoo.backbones.predict import task_of
 from zoo.domain.surgery import BuildOptions
+from zoo.domain.task import task_of
 from zoo_cli.main import main
 from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone

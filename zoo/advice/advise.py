@@ -117,19 +117,14 @@ def advise(
         writable(workspace, CACHE, TRIALS) as root,
         open_executor(device, on, paths_of(root, recipe), progress) as executor,
     ):
+        own, cache = executor.own, root / CACHE
         prepared = prepare(
-            workspace,
-            base,
-            recipe,
-            executor.own,
-            progress,
-            folder=root / CACHE,
-            skip_alone=skip_alone,
+            workspace, base, recipe, own, progress, folder=cache, skip_alone=skip_alone
         )
         _announce(prepared)
         if root != workspace.root:
             progress.say("this zoo may only be read: what is tried is not kept in it")
-        reading = read(prepared, batch_size, root / CACHE / ACTIVATIONS)
+        reading = read(prepared, batch_size, cache / ACTIVATIONS)
         facts, together = _facts(prepared, reading)
         layers, plan = _layers(prepared, reading, facts, together), None
         known = seen(workspace, prepared.parent, prepared.dataset, runs_by_result(workspace))

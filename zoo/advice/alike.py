@@ -156,7 +156,7 @@ def _unexplained(pictures: Tensor, pairs: Tensor) -> Tensor:
     Small pictures of the pictures are fitted first: what is far apart is found there, for little.
     """
     both = _blurred(_gray(pictures[pairs.flatten()]))
-    half = _halved(both)
+    half = _blurred(nn.functional.avg_pool2d(both, 2))
     place, asked = torch.zeros(len(pairs), 4), torch.arange(len(pairs))
     left = torch.full((len(pairs),), torch.inf)
     for level, limit in ((half, ROUGH), (both, torch.inf)):
@@ -166,10 +166,6 @@ def _unexplained(pictures: Tensor, pairs: Tensor) -> Tensor:
             break
     left[asked] = rest
     return left
-
-
-def _halved(blurred: Tensor) -> Tensor:
-    return _blurred(nn.functional.avg_pool2d(blurred, 2))
 
 
 def _fit(one: Tensor, other: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

@@ -195,14 +195,10 @@ def plan_of(
             *_smaller(layers, one, tried),
             *_series(recipe),
         ),
-        left_out=_left_out(race),
+        left_out={each.name: round(race.needs(each)) for each in race.too_long} if race else {},
         budget=budget,
         stopped=race.stopped if race else "",
     )
-
-
-def _left_out(race: Race | None) -> dict[str, float]:
-    return {each.name: round(race.needs(each)) for each in race.too_long} if race else {}
 
 
 def default_name(data: str) -> str:

@@ -21,21 +21,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isqrt, prod
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.load import Card
 from zoo.backbones.pooling import feature_dimension, the_tensor
 from zoo.backbones.predict import refused
 from zoo.backbones.record import eval_mode
-from zoo.backbones.surgery import backbone_of
 from zoo.backbones.taps import REFUSALS
 from zoo.domain.hierarchy import Hierarchy, Unit
 from zoo.errors import Unsupported
 
-__all__ = ["Heats", "heats", "hierarchy_of"]
+__all__ = ["Heats", "heats"]
 
 TRIES = 4
 """So many of the deepest units with a map are tried: each costs a run of the network."""
@@ -53,17 +50,6 @@ class Heats:
 
     maps: Tensor
     unit: str
-
-
-def hierarchy_of(model: nn.Module) -> Hierarchy:
-    """The units of a module that `zoo.backbones.load.load` returned, at its images' size.
-
-    Raises:
-        Unsupported: It cannot be traced.
-    """
-    manifest = cast(Card, model.zoo).manifest
-    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
-    return backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
 
 
 def heats(model: nn.Module, hierarchy: Hierarchy, image: Tensor, outputs: Sequence[int]) -> Heats:

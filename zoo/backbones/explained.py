@@ -11,9 +11,9 @@ from typing import cast
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo.backbones.explain import heats, hierarchy_of
+from zoo.backbones.explain import heats
 from zoo.backbones.heat_picture import draw_heat, seen_by
-from zoo.backbones.load import Card
+from zoo.backbones.load import Card, hierarchy_of
 from zoo.backbones.predict import predict
 from zoo.backbones.preprocess import Picture, read_image
 from zoo.domain.hierarchy import Hierarchy
@@ -108,7 +108,7 @@ def explain(
         model: A module that `zoo.backbones.load.load` returned.
         image: A file, an image, or a uint8 array (H, W) or (H, W, 3).
         outputs: Indices of classes, labels or numbers; `output_called` gives that of a name.
-        hierarchy: What `zoo.backbones.explain.hierarchy_of` gives for it, if that is known.
+        hierarchy: What `zoo.backbones.load.hierarchy_of` gives for it, if that is known.
 
     Raises:
         InvalidImage: The image is missing or unreadable.
@@ -120,7 +120,12 @@ def explain(
     heat_maps = heats(model, hierarchy or hierarchy_of(model), given.to(device), outputs)
     seen = seen_by(given, card.manifest.preprocessing)
     return tuple(
-        Explanation(output=_name(card, index), unit=heat_maps.unit, heat=heat.cpu(), seen=seen)
+        Explanation(
+            output=card.classes[index] if card.classes else str(index),
+            unit=heat_maps.unit,
+            heat=heat.cpu(),
+            seen=seen,
+        )
         for index, heat in zip(outputs, heat_maps.maps, strict=True)
     )
 
@@ -141,7 +146,3 @@ def output_called(card: Card, name: str) -> int:
         return int(name)
     near = near_names(name, classes)
     raise UnknownName("class", name, near, f"it has {count}: zoo show NAME --json lists them")
-
-
-def _name(card: Card, index: int) -> str:
-    return card.classes[index] if card.classes else str(index)

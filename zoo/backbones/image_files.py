@@ -9,6 +9,7 @@ from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
 
+from zoo.domain.words import up_to
 from zoo.errors import InvalidImage
 from zoo.store.refs import MARKER
 
@@ -67,8 +68,7 @@ def own_in_words(own: Sequence[Path], folder: Path) -> str:
     if not own:
         return ""
     names = [f"'{path.relative_to(folder).as_posix()}'" for path in own]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"left out, as zoo has written it and it is no data: {', '.join(names[:SHOWN])}{more}"
+    return f"left out, as zoo has written it and it is no data: {up_to(names, SHOWN)}"
 
 
 def image_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,13 +18,13 @@ from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta, untrained
 from zoo.contracts import Backbone
 from zoo.domain.digest import Digest
-from zoo.domain.hierarchy import under
+from zoo.domain.hierarchy import Hierarchy, under
 from zoo.domain.manifest import Manifest
 from zoo.domain.surgery import Surgery
 from zoo.errors import InvalidWeights
 from zoo.store import Store
 
-__all__ = ["Card", "assign", "build", "check_fits", "load", "load_many", "state_of"]
+__all__ = ["Card", "assign", "build", "check_fits", "hierarchy_of", "load", "load_many", "state_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +236,14 @@ def check_fit(
             "or leave the head out and train a new one (zoo adapt NAME NEW --classes N)"
         )
     raise InvalidWeights(name, reason)
+
+
+def hierarchy_of(model: nn.Module) -> Hierarchy:
+    """The units of a module that `load` returned, at its images' size.
+
+    Raises:
+        Unsupported: It cannot be traced.
+    """
+    manifest = cast(Card, model.zoo).manifest
+    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
+    return backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)

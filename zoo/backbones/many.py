@@ -31,7 +31,6 @@ from zoo.backbones.predict import (
     likely,
     output_names,
     predict_batch,
-    task_of,
 )
 from zoo.backbones.predicted import Columns, PredictionsFile, check_out, write_table
 from zoo.backbones.preprocess import EncodedImage
@@ -39,7 +38,7 @@ from zoo.backbones.table_record import Names, TableRecord
 from zoo.backbones.trust import Trust
 from zoo.domain.digest import Digest
 from zoo.domain.progress import Progress
-from zoo.domain.task import decided
+from zoo.domain.task import decided, task_of
 from zoo.errors import Conflict, Unsupported
 from zoo.store.rows import Row, Rows, open_rows
 
@@ -171,7 +170,7 @@ def predict_many(
     force: bool,
     cache: Path,
     progress: Progress,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Elsewhere | None,
 ) -> PredictionsFile:
     """Write a row for each image into the table ``out``.
 

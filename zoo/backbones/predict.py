@@ -23,7 +23,7 @@ from zoo.backbones.trust import UNTOLD, Trust
 from zoo.backbones.views import averaged
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
-from zoo.domain.task import TASKS, Task
+from zoo.domain.task import task_of
 from zoo.errors import InvalidImage, InvalidOption, Unsupported
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "predict",
     "refused",
     "several",
-    "task_of",
     "predict_batch",
 ]
 
@@ -275,12 +274,6 @@ def likely(logits: Tensor, card: Card, top: int, trust: Trust) -> Likely | None:
         least = trust.answers.confidence * (1 - ROUNDING)
         abstained = [share < least for share in shares[:, 0].tolist()]
     return Likely(shares, indices, abstained)
-
-
-def task_of(manifest: Manifest) -> Task:
-    """What the outputs of a checkpoint are."""
-    learned = (manifest.recipe or {}).get("task")
-    return next((task for task in TASKS if task == learned), "classification")
 
 
 def output_names(card: Card, count: int) -> tuple[str, ...]:

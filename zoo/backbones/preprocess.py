@@ -210,7 +210,7 @@ def read_encoded(image: EncodedImage, max_pixels: int | None = None) -> Image.Im
     return decode_image(BytesIO(image.data), image.name, max_pixels)
 
 
-def decode_image(file: IO[bytes], name: str, max_pixels: int | None = None) -> Image.Image:
+def decode_image(file: IO[bytes], name: str, max_pixels: int | None) -> Image.Image:
     """As `read_image`, of an open ``file``, which errors call ``name``."""
     try:
         with opened(file, name, max_pixels) as image:

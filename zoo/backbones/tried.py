@@ -13,10 +13,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from zoo.backbones.explain import hierarchy_of
 from zoo.backbones.explained import Explanation, explain, output_called
 from zoo.backbones.heat_picture import seen_by
-from zoo.backbones.load import Card, load
+from zoo.backbones.load import Card, hierarchy_of, load
 from zoo.backbones.predict import Prediction, guesses, predict
 from zoo.backbones.preprocess import decode_image
 from zoo.backbones.trust import Trust, trust_of

@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.load import Card
-from zoo.backbones.surgery import backbone_of
+from zoo.backbones.load import Card, hierarchy_of
 from zoo.backbones.taps import HEAD, REFUSALS, Tap, find_tap
 from zoo.backbones.unlike import Nearness
 from zoo.domain.calibration import CALIBRATION_FILE, Calibration, Step
@@ -71,10 +70,8 @@ def trust_of(
 
 
 def _tap(model: nn.Module) -> Tap:
-    manifest = cast(Card, model.zoo).manifest
-    size, backbone = manifest.preprocessing.input_size, backbone_of(manifest)
-    hierarchy = backbone.hierarchy(manifest.backbone.architecture, model, input_size=size)
-    return head_tap(model, hierarchy, next(model.parameters()).new_zeros(1, *size))
+    size = cast(Card, model.zoo).manifest.preprocessing.input_size
+    return head_tap(model, hierarchy_of(model), next(model.parameters()).new_zeros(1, *size))
 
 
 def head_tap(model: nn.Module, hierarchy: Hierarchy, images: Tensor) -> Tap:

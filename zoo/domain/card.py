@@ -11,7 +11,7 @@ from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import DECLARED, FOUND, Manifest
 from zoo.domain.task import COUNTS, PIPELINES, TASKS, with_intervals
-from zoo.domain.words import plural
+from zoo.domain.words import plural, up_to
 
 __all__ = [
     "ancestors",
@@ -90,7 +90,8 @@ def card_text(
     lines += ["", f"Checkpoint {digest} of a zoo."]
     lines += ["", f"Images: {size}, {how.interpolation}, mean {how.mean}, std {how.std}."]
     if manifest.classes:
-        lines += ["", f"Classes ({len(manifest.classes)}): {_some(manifest.classes)}"]
+        classes = [f"`{plain_text(name)}`" for name in manifest.classes]
+        lines += ["", f"Classes ({len(manifest.classes)}): {up_to(classes, CLASSES)}"]
     if manifest.metrics:
         figures = with_intervals(manifest.metrics).items()
         rows = (f"| {COUNTS.get(name, name)} | {value} |" for name, value in figures)
@@ -122,11 +123,6 @@ def _whence(manifest: Manifest, data: str) -> Iterator[str]:
     if source:
         yield f"The figures are {source}. {of}"
         yield ""
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
-    return ", ".join(f"`{plain_text(name)}`" for name in names[:CLASSES]) + more
 
 
 def plain_text(text: str) -> str:

@@ -8,7 +8,7 @@ from zoo.domain.adapter import adapter_of
 from zoo.domain.manifest import UNKNOWN, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.surgery import Surgery
-from zoo.domain.task import TASKS
+from zoo.domain.task import TASKS, task_of
 from zoo.errors import Unsupported
 
 __all__ = ["KEY", "described", "description", "only_zoo_builds", "only_zoo_loads"]
@@ -28,8 +28,8 @@ def description(manifest: Manifest) -> Json:
     whole = manifest.to_json()
     stated = manifest.provenance.get("preprocessing", "")
     guessed = {UNKNOWN: stated} if stated.startswith(UNKNOWN) else {}
-    learned = (manifest.recipe or {}).get(TASK)
-    task = {TASK: learned} if learned in TASKS[1:] else {}
+    learned = task_of(manifest)
+    task = {} if learned == "classification" else {TASK: learned}
     return {"format": FORMAT, **{name: whole[name] for name in TELLS}, **guessed, **task}
 
 

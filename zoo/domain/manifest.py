@@ -123,6 +123,10 @@ class Backbone:
     architecture: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def is_like(self, other: Backbone) -> bool:
+        """Whether both are of one architecture, whatever their options."""
+        return (self.plugin, self.architecture) == (other.plugin, other.architecture)
+
     @property
     def custom(self) -> str:
         """How its configuration differs from that of the architecture, whose published weights do

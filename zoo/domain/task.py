@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from zoo.domain.manifest import Manifest
 
 __all__ = [
     "COUNTS",
@@ -17,6 +20,7 @@ __all__ = [
     "is_count",
     "is_figure",
     "is_raw_loss",
+    "task_of",
     "task_of_problem",
     "with_intervals",
 ]
@@ -53,6 +57,13 @@ PROBLEM_TYPES: dict[Task, str] = {
 }
 """What transformers calls a task, as ``problem_type`` of a ``config.json``: by it its pipelines
 make probabilities of outputs, or none."""
+
+
+def task_of(manifest: Manifest) -> Task:
+    """What the outputs of a checkpoint mean."""
+    learned = (manifest.recipe or {}).get("task")
+    return next((task for task in TASKS if task == learned), "classification")
+
 
 COUNTS = {
     "test_images": "test images",

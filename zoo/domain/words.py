@@ -11,18 +11,23 @@ from zoo.errors import InvalidOption
 __all__ = [
     "NOTHING_GAINED",
     "ago",
+    "amount",
     "checked_note",
     "not_finite",
     "of_groups",
+    "percent",
     "plural",
     "shortened",
+    "size",
     "some",
     "too_good",
+    "up_to",
 ]
 
 NOTHING_GAINED = "nothing gained"
 """What a text of what training gained over a probe ends with where that is what was kept."""
 HOUR, DAY = 60, 24 * 60
+UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 ENOUGH_GROUPS = 10
 """Groups of images from which on how alike those of one are can be seen (`docs/evaluate.md`)."""
 NAMED = 4
@@ -46,11 +51,37 @@ def plural(number: int, one: str, several: str = "") -> str:
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
+def size(number: float) -> str:
+    """Bytes for people: ``18.7 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def percent(share: float) -> str:
+    """A share for people, which is whole only if it is: ``97.3%``."""
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def amount(number: float) -> str:
+    """A count for people: ``4.7M``."""
+    for limit, unit in UNITS:
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:g}"
+
+
+def up_to(names: Sequence[str], most: int) -> str:
+    """Up to ``most`` of some names, and how many more there are: ``a, b and 4 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are: ``a, b, c, d and 4 more``."""
-    shown = [shortened(name, LONGEST) for name in names[:NAMED]]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(shown) + more
+    """The first four of some names, each shortened, and how many more there are."""
+    return up_to([shortened(name, LONGEST) for name in names], NAMED)
 
 
 def shortened(name: str, letters: int) -> str:

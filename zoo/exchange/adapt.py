@@ -12,7 +12,6 @@ from zoo import plugins
 from zoo.backbones.adapt import misfits
 from zoo.backbones.describe import unit_named
 from zoo.backbones.load import build, check_fit, converted_state, state_of
-from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -28,6 +27,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery, adapted_preprocessing
+from zoo.domain.task import task_of
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
 from zoo.exchange.commit import NewCheckpoint, new_checkpoint

@@ -74,7 +74,7 @@ def descending(manifest: Manifest, parent: Parent, base: Manifest) -> Manifest:
         InvalidOption: It is of another architecture than its parent.
     """
     one, other = manifest.backbone, base.backbone
-    if (one.plugin, one.architecture) != (other.plugin, other.architecture):
+    if not one.is_like(other):
         raise InvalidOption(
             f"{parent.ref} is of the architecture {other.architecture}, the file of "
             f"{one.architecture}: it is not its parent"

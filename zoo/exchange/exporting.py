@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from zoo.backbones.load import build, converted_state, state_of
-from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -23,12 +22,12 @@ from zoo.domain.card import card_data, card_text, only_zoo_line
 from zoo.domain.description import KEY, description, only_zoo_builds, only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.hashes import sha256
+from zoo.domain.hashes import sha256_of
 from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
-from zoo.domain.task import PROBLEM_TYPES
+from zoo.domain.task import PROBLEM_TYPES, task_of
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
@@ -209,10 +208,7 @@ def _card(workspace: Workspace, digest: Digest, manifest: Manifest) -> str:
 
 
 def _hash(path: Path, weights: WeightsFile, verbatim: bool) -> str:
-    if verbatim:
-        return weights.sha256.hex
-    with path.open("rb") as file:
-        return sha256(file)
+    return weights.sha256.hex if verbatim else sha256_of(path)
 
 
 def described(path: Path, manifest: Manifest, record: Json) -> None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.domain.file_names import why_unsafe
-from zoo.domain.manifest import PlainFile, WeightsFile
 from zoo.domain.result import Result
 from zoo.domain.signature import MANIFEST_FILE, SIGNATURES
-from zoo.domain.snapshot import Snapshot
 from zoo.errors import Unsupported
 from zoo.exchange.exporting import check_free, new_folder
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
+from zoo.store.proof import files_of
 from zoo.transfer.signed import readable
 from zoo.workspace import Workspace
 
@@ -51,11 +50,7 @@ def export_signed(
     document, kept = store.document(digest), [*readable(store, digest, path)]
     if not kept:
         raise Unsupported("nobody has signed it", hint="zoo sign NAME --key key.pem")
-    files: tuple[WeightsFile | PlainFile, ...]
-    if isinstance(document, Snapshot):
-        files = tuple(file.stored for file in document.files)
-    else:
-        files = (*document.weights, *document.files)
+    files = tuple(files_of(document))
     unsafe = [f"'{file.name}' {why}" for file in files if (why := why_unsafe(file.name))]
     if unsafe and not all_files:
         hint = "to write it all the same: zoo export --signed --all-files"

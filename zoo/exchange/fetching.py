@@ -12,7 +12,7 @@ from threading import Event
 
 from zoo.contracts import Local, Source
 from zoo.domain.catalog import Release, SourceFile
-from zoo.domain.hashes import git_hasher, sha256
+from zoo.domain.hashes import git_hasher, sha256_of
 from zoo.domain.progress import Progress, Task, silent
 from zoo.errors import Corrupt, Unavailable
 from zoo.exchange.layouts import INDEX, parts
@@ -79,7 +79,7 @@ class Fetcher:
         target = self._scratch / Path(promised.path).name
         if isinstance(self._source, Local):
             path = self._source.local(self._release, promised.path)
-            if path is not None and _holds(path, promised.sha256):
+            if path is not None and sha256_of(path) == promised.sha256:
                 if path.name == target.name:
                     return path  # no second copy
                 target.symlink_to(path)
@@ -188,8 +188,3 @@ def _difference(promised: SourceFile, whole: partial.Download) -> Corrupt | None
     if promise is None or whole.digest == promise:
         return None
     return Corrupt(promised.path, f"{kind}:{promise}", f"{kind}:{whole.digest}")
-
-
-def _holds(path: Path, promise: str | None) -> bool:
-    with path.open("rb") as file:
-        return sha256(file) == promise

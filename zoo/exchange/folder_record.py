@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
-from zoo.domain.hashes import sha256
+from zoo.domain.hashes import sha256_of
 from zoo.domain.limits import RECORD_LETTERS, RECORD_METRICS
 from zoo.domain.manifest import DECLARED, FOUND, Manifest, Parent
 from zoo.domain.plain import Json, finite
@@ -49,7 +49,7 @@ class FolderRecord:
 
     def is_of(self, files: Sequence[Path]) -> bool:
         """Whether it is of the weights in these files, which are hashed."""
-        return all(self.weights.get(path.name) == _hash(path) for path in files)
+        return all(self.weights.get(path.name) == sha256_of(path) for path in files)
 
     def stated_of(self, manifest: Manifest, *, with_parent: bool) -> Manifest:
         """``manifest``, of these weights, with all of it, as stated."""
@@ -128,8 +128,3 @@ def _parent(raw: object) -> Parent | None:
 
 def _is_line(text: object) -> bool:
     return isinstance(text, str) and 0 < len(text) <= RECORD_LETTERS and text.isprintable()
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return sha256(file)

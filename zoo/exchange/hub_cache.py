@@ -41,6 +41,7 @@ from zoo.errors import Corrupt, InvalidOption, Unavailable, disk_errors
 from zoo.logins import ServerUrl, token_for
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
+from zoo.store.proof import files_of
 from zoo.workspace import Workspace
 
 __all__ = ["Filled", "Repository", "fill_hub_cache", "repository_at"]
@@ -150,16 +151,10 @@ def fill_hub_cache(
 
 def _here(document: Manifest | Snapshot) -> Iterator[tuple[str, WeightsFile | PlainFile]]:
     """The files that are here, by each hash that the hub's client may call them by."""
-    if isinstance(document, Manifest):
-        for weights in document.weights:
-            yield weights.sha256.hex, weights
-        for plain in document.files:
-            yield plain.sha256.hex, plain
-        return
-    for file in document.files:
-        yield file.sha256.hex, file.stored
-        if file.git:
-            yield file.git, file.stored
+    for file in files_of(document):
+        yield file.sha256.hex, file
+    if isinstance(document, Snapshot):
+        yield from ((each.git, each.stored) for each in document.files if each.git)
 
 
 @dataclass(frozen=True, slots=True)

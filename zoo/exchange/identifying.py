@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from zoo.domain.hashes import sha256_of
 from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.infer_architecture import DEFAULT, fitting
@@ -61,9 +61,7 @@ def _read(path: Path) -> tuple[str, dict[str, FileTensor]]:
         error.hint = f"name a file in it: zoo identify {name}"
         raise error
     check_kind(path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return sha256, read_tensors(path)[0]
+    return sha256_of(path), read_tensors(path)[0]
 
 
 def read_tensors(

@@ -132,7 +132,7 @@ def candidates_of_file(
     *,
     architecture: str | None,
     backbone: str | None,
-    key: str | None = None,
+    key: str | None,
     from_plan: FromPlan | None = None,
 ) -> list[ImportCandidate]:
     """What a file of weights, or the index of several, is: of the network that the user says, else

@@ -113,8 +113,8 @@ def name_check(
     ref: Reference,
     network: Backbone | None,
     *,
-    sha256: str = "",
-    replaces: Digest | None = None,
+    sha256: str,
+    replaces: Digest | None,
 ) -> Check:
     """What raises `Conflict` where a name must not move: between a plan and its import a user is
     asked, and others work on.

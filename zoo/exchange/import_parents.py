@@ -6,9 +6,10 @@ files of one import, only the epoch before can be the parent; what is of other r
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class Parents:
     ) -> None:
         self._workspace, self._drafts = workspace, drafts
         self._finder = ParentFinder(workspace)
-        self._sketches: OrderedDict[Path, Sketch | None] = OrderedDict()
+        self._sampled = lru_cache(SKETCHES)(self._sample)
         self._runs: dict[str, list[PlannedFile]] = defaultdict(list)
         self._known: dict[int, list[PlannedFile]] = defaultdict(list)
         for file in files:
@@ -163,20 +164,15 @@ class Parents:
         return None
 
     def _sketch(self, file: PlannedFile) -> Sketch | None:
-        if file.path not in self._sketches:
-            try:
-                self._sketches[file.path] = self._sample(file)
-            except (ZooError, OSError):  # the import says what is wrong with it
-                self._sketches[file.path] = None
-        self._sketches.move_to_end(file.path)
-        if len(self._sketches) > SKETCHES:
-            self._sketches.popitem(last=False)
-        return self._sketches[file.path]
+        return self._sampled(file.path, file.backbone, file.architecture)
 
-    def _sample(self, file: PlannedFile) -> Sketch:
-        backbone = Backbone(plugin=file.backbone, architecture=file.architecture)
-        tensors, _ = read_tensors(self._drafts[file.path].walked.weights)
-        return file_sketch(self._workspace, backbone, tensors)
+    def _sample(self, path: Path, plugin: str, architecture: str) -> Sketch | None:
+        backbone = Backbone(plugin=plugin, architecture=architecture)
+        try:
+            tensors, _ = read_tensors(self._drafts[path].walked.weights)
+            return file_sketch(self._workspace, backbone, tensors)
+        except (ZooError, OSError):  # the import says what is wrong with it
+            return None
 
 
 def fetched_parent(planned: PlannedParent, digest: Digest, manifest: Manifest) -> FoundParent:

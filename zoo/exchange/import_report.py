@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.domain.result import Result
+from zoo.domain.words import up_to
 
 __all__ = ["NONE_FOUND", "ImportReport"]
 
@@ -66,7 +66,7 @@ class ImportReport(Result):
         if self.stripped:
             parts.append(f"stripped {self.stripped}")
         if out := [*self.tensors_left_out, *self.left_out]:
-            parts.append(f"left out {_listed(out)}")
+            parts.append(f"left out {up_to([f'{name:.60}' for name in out], LISTED)}")
         if self.headless:
             parts.append("it has no head")
         return "; ".join(parts)
@@ -94,8 +94,3 @@ class ImportReport(Result):
         if self.parent:
             parts.append(f"parent: {self.parent}")
         return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more

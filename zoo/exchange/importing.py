@@ -239,8 +239,8 @@ def first_candidate(
     keep: Callable[[ImportCandidate], R],
     options: ImportOptions,
     *,
-    architecture: str | None = None,
-    backbone: str | None = None,
+    architecture: str | None,
+    backbone: str | None,
     key: str | None = None,
 ) -> R:
     """What ``keep`` makes of a file or folder as the network that it is; it stores nothing.

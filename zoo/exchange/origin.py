@@ -11,7 +11,7 @@ from zoo import plugins
 from zoo.backbones.describe import outline_of
 from zoo.domain import manifest as m
 from zoo.domain.digest import Digest
-from zoo.domain.hashes import sha256
+from zoo.domain.hashes import sha256_of
 from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
 from zoo.domain.words import checked_note
@@ -73,8 +73,7 @@ class FromPlan:
         """The SHA-256 of the file, in hex; it is read if it is not known, or has changed since."""
         if self.sha256 and stamp(path) == self.unchanged:
             return self.sha256
-        with path.open("rb") as file:
-            return sha256(file)
+        return sha256_of(path)
 
 
 def stamp(path: Path) -> tuple[int, ...]:

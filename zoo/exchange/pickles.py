@@ -123,7 +123,9 @@ def check_pickled(path: Path) -> None:
         with path.open("rb") as file:
             head = file.peek(len(MAGIC))
             if head[:4] != ZIPPED:  # as PyTorch tells, unlike zipfile
-                _check_no_tar(path)
+                with suppress(tarfile.TarError), tarfile.open(path, "r:"):
+                    text = "is a tar file, as PyTorch wrote before 0.1.10; refused"
+                    raise InvalidWeights(path, text)
                 _check(path, size, file, PICKLES)
                 return
         for data in _pickles(path, size):
@@ -143,11 +145,6 @@ def ended(path: Path, error: Exception) -> bool:
         file.seek(0)
         whole = file.read(len(MAGIC)) == MAGIC
     return whole and (isinstance(error, EOFError) or bool(ENDED.search(str(error))))
-
-
-def _check_no_tar(path: Path) -> None:
-    with suppress(tarfile.TarError), tarfile.open(path, "r:"):
-        raise InvalidWeights(path, "is a tar file, as PyTorch wrote before 0.1.10; refused")
 
 
 def _pickles(path: Path, size: int) -> list[bytes]:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from zoo.domain.words import up_to
 from zoo.errors import InvalidWeights
 from zoo.exchange.file_kind import check_kind
 from zoo.exchange.pickles import CUT_OFF, ODD, check_pickled, ended, why_code
@@ -190,8 +191,7 @@ def _keys(saved: Mapping[object, object]) -> str:
     """The keys of a file for a message: those that --key takes, and the others."""
     good = [str(name) for name, value in saved.items() if _holds_weights(value)]
     rest = [str(name) for name in saved if str(name) not in good]
-    more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
-    listed = ", ".join(f"{name:.60}" for name in rest[:LISTED]) + more
+    listed = up_to([f"{name:.60}" for name in rest], LISTED)
     if not good:
         return f"none of its keys holds weights: {listed}"
     takes = f"--key {' or '.join(f'{name:.60}' for name in good[:LISTED])} takes weights"

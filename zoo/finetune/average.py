@@ -14,7 +14,6 @@ from torch import Tensor
 
 from zoo.backbones.devices import pick_device
 from zoo.backbones.load import load, state_of
-from zoo.backbones.predict import task_of
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.domain import words
@@ -26,6 +25,7 @@ from zoo.domain.manifest import Manifest, Parent
 from zoo.domain.progress import Progress
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
+from zoo.domain.task import task_of
 from zoo.errors import InvalidOption
 from zoo.exchange.adapt import described_anew
 from zoo.exchange.commit import NewCheckpoint, new_checkpoint

@@ -35,9 +35,9 @@ def launched(
     words: Iterable[object],
     how: object,
     *,
-    log: Log = (),
-    recipe: Recipe | None = None,
-    shown: bool = True,
+    log: Log,
+    recipe: Recipe | None,
+    shown: bool,
 ) -> Finetuned:
     """Run the command ``words`` with ``--launch how`` in the zoo ``root``; what it made.
 

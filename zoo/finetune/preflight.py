@@ -154,9 +154,7 @@ def say_loading(progress: Progress, *read: str) -> None:
         progress.say(f"loading PyTorch, to read {' and '.join(read)}")
 
 
-def check_recipe(
-    workspace: Workspace, base: str, recipe: Recipe, progress: Progress = silent
-) -> None:
+def check_recipe(workspace: Workspace, base: str, recipe: Recipe, progress: Progress) -> None:
     """Before a run is planned, or rates are tried: base, head, units and data are there."""
     _, parent = workspace.names.resolve(base)
     if recipe.teacher:

@@ -8,6 +8,7 @@ from zoo.domain.adapter import is_factor
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest
 from zoo.domain.result import Result
+from zoo.domain.words import up_to
 from zoo.errors import MissingObject, Unsupported, ZooError
 from zoo.lookup.compare import Comparison, Pair, compare
 from zoo.lookup.units import HEAD
@@ -96,10 +97,7 @@ def _thawed(workspace: Workspace, comparison: Comparison, child: Manifest) -> st
         for unit in comparison.units
         if unit.name in frozen and any(_moved(workspace, pair) for pair in unit.pairs)
     ]
-    if not changed:
-        return ""
-    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return f"declared frozen, but not the parent's: {', '.join(changed[:3])}{more}"
+    return f"declared frozen, but not the parent's: {up_to(changed, 3)}" if changed else ""
 
 
 def _moved(workspace: Workspace, pair: Pair) -> bool:

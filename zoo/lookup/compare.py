@@ -26,6 +26,7 @@ __all__ = [
     "Status",
     "UnitPairs",
     "compare",
+    "place",
     "content",
     "is_object",
 ]
@@ -129,7 +130,8 @@ def compare(workspace: Workspace, before: Manifest, after: Manifest) -> Comparis
     by_unit: defaultdict[str, list[Pair]] = defaultdict(list)
     new = {tensor.name: tensor for tensor in after.tensors}
     old = tensors_as(new, before)
-    strangers = _strangers(old, new, first, second) if _differ(before, after) else set[str]()
+    alike = before.backbone.is_like(after.backbone)
+    strangers = set[str]() if alike else _strangers(old, new, first, second)
     for pair in _pairs(workspace.store, old, new, strangers):
         units = second if pair.after else first
         by_unit[units.unit_of(pair.name)].append(pair)
@@ -160,12 +162,6 @@ def _sound(store: Store, digest: Digest) -> memoryview:
     if actual != digest.hex:
         raise Corrupt(f"object {digest}", str(digest), f"blake3:{actual}")
     return data
-
-
-def _differ(before: Manifest, after: Manifest) -> bool:
-    """Whether they are of two architectures."""
-    one, other = before.backbone, after.backbone
-    return (one.plugin, one.architecture) != (other.plugin, other.architecture)
 
 
 def _strangers(
@@ -200,16 +196,19 @@ def _pairs(
             else:
                 yield pair
     # The same bytes under another name, as where a file was kept as its library names things.
-    left = {_place(tensor): tensor for name, tensor in before.items() if name not in after}
+    left = {place(tensor): tensor for name, tensor in before.items() if name not in after}
     for name, tensor in after.items():
         if name not in before:
-            renamed = left.pop(_place(tensor), None)
+            renamed = left.pop(place(tensor), None)
             yield Pair("identical" if renamed else "added", renamed, tensor)
     for tensor in left.values():
         yield Pair("removed", tensor, None)
 
 
-def _place(tensor: Tensor) -> tuple[object, ...]:
+def place(tensor: Tensor) -> tuple[object, ...]:
+    """Where the store has a tensor's bytes, and what they are read as: two tensors of which that is
+    equal are equal. Where it differs, they may be.
+    """
     return tensor.object, tensor.offset, tensor.dtype, tensor.shape
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.domain.digest import Digest
@@ -100,7 +100,7 @@ class ParentFinder:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._sketches: OrderedDict[Digest, Sketch | None] = OrderedDict()
+        self._sketched = lru_cache(SKETCHES)(self._sketch_of)
         self._contents: dict[Digest, int] = {}
 
     def content(self, digest: Digest) -> int:
@@ -182,8 +182,7 @@ class ParentFinder:
             base = self._manifest(digest)
             if base is None or any(self.content(each) in same for each in base.ancestry()):
                 continue
-            other = base.backbone
-            if (own.plugin, own.architecture) == (other.plugin, other.architecture):
+            if own.is_like(base.backbone):
                 nearest = far if nearest is None else nearest
                 name, _ = named(self._workspace, digest)
                 yield FoundParent(digest, base, name, share, far)
@@ -194,14 +193,9 @@ class ParentFinder:
     def _sketch(self, manifest: Manifest) -> Sketch | None:
         return _readable(lambda: sketch_of(self._workspace, manifest))
 
-    def _sketched(self, digest: Digest) -> Sketch | None:
-        if digest not in self._sketches:
-            base = self._manifest(digest)
-            self._sketches[digest] = self._sketch(base) if base else None
-        self._sketches.move_to_end(digest)
-        if len(self._sketches) > SKETCHES:
-            self._sketches.popitem(last=False)
-        return self._sketches[digest]
+    def _sketch_of(self, digest: Digest) -> Sketch | None:
+        base = self._manifest(digest)
+        return self._sketch(base) if base else None
 
 
 def sketch_of(workspace: Workspace, manifest: Manifest) -> Sketch:

@@ -153,7 +153,11 @@ def plan_removal(
     # A shared disk has a clock of its own: without an age, what seems to be of tomorrow goes, too.
     before = math.inf if older_days is None else time.time() - older_days * DAY
     every = [_old(workspace, folder) for folder in dict.fromkeys(folders)]
-    fitting = [r for r in every if (not states or r.state in states) and _when(r) <= before]
+    fitting = [
+        r
+        for r in every
+        if (not states or r.state in states) and datetime.fromisoformat(r.at).timestamp() <= before
+    ]
     if names and (other := [run for run in every if run not in fitting]):
         is_ = f"the run {other[0].id} is {other[0].state}, and was written in last on {other[0].at}"
         raise Conflict(f"{is_}: that does not fit")
@@ -297,7 +301,3 @@ def _machine(folder: Path) -> str:
     with suppress(Invalid):
         return Run.read(folder).machine
     return ""
-
-
-def _when(run: OldRun) -> float:
-    return datetime.fromisoformat(run.at).timestamp()

@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from zoo.domain.limits import KEPT_ADVICE
 from zoo.errors import Conflict, Invalid
 from zoo.lookup.alive import RunLock, alive
 from zoo.lookup.runs import STATE, TRIALS, WEIGHTS, Run
-from zoo.lookup.space import DAY
+from zoo.lookup.space import DAY, folders_in
 from zoo.store.prune import FileToDelete, PrunePlan
 
 __all__ = ["delete_weights", "with_weights"]
@@ -53,7 +53,7 @@ def _old(root: Path, grace_days: float) -> tuple[list[FileToDelete], int]:
     running, or younger than so many days.
     """
     doomed, spared, before = list[FileToDelete](), 0, time.time() - grace_days * DAY
-    for folder in _folders(root / TRIALS):
+    for folder in islice(folders_in(root / TRIALS), KEPT_ADVICE):
         files = list(_files(folder))
         if not files:
             continue
@@ -64,14 +64,6 @@ def _old(root: Path, grace_days: float) -> tuple[list[FileToDelete], int]:
             name = path.relative_to(root).as_posix()
             doomed.append(FileToDelete(KIND, name, name, size, WHY, 0))
     return doomed, spared
-
-
-def _folders(home: Path) -> list[Path]:
-    try:
-        folders = sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink())
-    except OSError:  # there are none
-        return []
-    return folders[:KEPT_ADVICE]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:

@@ -51,7 +51,7 @@ def significant_pairs(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> s
     return pairs
 
 
-def level(scores: Sequence[Tensor], groups: Sequence[str] = ()) -> tuple[list[float], list[bool]]:
+def level(scores: Sequence[Tensor], groups: Sequence[str]) -> tuple[list[float], list[bool]]:
     """The mean of each network's ``scores``, and whether it is within one standard error of their
     difference of the best one; over the images that all were asked.
 

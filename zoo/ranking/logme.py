@@ -53,20 +53,22 @@ def _evidence(strengths: Array, along: Array, beside: float, images: int, featur
         images: N.
         features: F.
     """
-    alpha = beta = 1.0
-    for _ in range(ROUNDS):
+
+    def fitted(alpha: float, beta: float) -> tuple[Array, float, float]:
         shrunk = alpha + beta * strengths
         weights = (beta * beta * strengths * along / np.square(shrunk)).sum()
-        error = beside + (alpha * alpha * along / np.square(shrunk)).sum()
+        return shrunk, weights, beside + (alpha * alpha * along / np.square(shrunk)).sum()
+
+    alpha = beta = 1.0
+    for _ in range(ROUNDS):
+        shrunk, weights, error = fitted(alpha, beta)
         known = (beta * strengths / shrunk).sum()  # how many features the labels determine
         before = alpha / beta
         alpha = _bounded(known, weights)
         beta = _bounded(images - known, error)
         if abs(alpha / beta - before) <= CLOSE * before:
             break
-    shrunk = alpha + beta * strengths
-    weights = (beta * beta * strengths * along / np.square(shrunk)).sum()
-    error = beside + (alpha * alpha * along / np.square(shrunk)).sum()
+    shrunk, weights, error = fitted(alpha, beta)
     determinant = np.log(shrunk).sum() + (features - len(strengths)) * math.log(alpha)
     evidence = images * math.log(beta / (2 * math.pi)) + features * math.log(alpha)
     return float(evidence - beta * error - alpha * weights - determinant) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Table, and_, delete, func, select
@@ -93,9 +93,7 @@ def add_checkpoint(connection: Connection, known: IndexedCheckpoint) -> None:
 def set_evaluations(
     connection: Connection, digest: Digest, evaluations: Iterable[Evaluated]
 ) -> None:
-    """Let the evaluations of an indexed checkpoint be exactly ``found``."""
-    table = schema.evaluation
-    connection.execute(delete(table).where(table.c.manifest == str(digest)))
+    """Let the evaluations of an indexed checkpoint be exactly these."""
     rows = [
         {
             "manifest": str(digest),
@@ -106,20 +104,23 @@ def set_evaluations(
         }
         for each in evaluations
     ]
-    if rows:
-        connection.execute(insert(connection, table), rows)
-    items.measure_again(connection, str(digest))
+    _set_measures(connection, schema.evaluation, digest, rows)
 
 
 def set_benches(connection: Connection, digest: Digest, benches: Iterable[Benched]) -> None:
-    """Let the benchmarks of an indexed checkpoint be exactly ``found``."""
-    table = schema.bench
-    connection.execute(delete(table).where(table.c.manifest == str(digest)))
+    """Let the benchmarks of an indexed checkpoint be exactly these."""
     rows = [
         {"manifest": str(digest), "name": name, "value": value}
         for each in benches
         for name, value in each.metrics.items()
     ]
+    _set_measures(connection, schema.bench, digest, rows)
+
+
+def _set_measures(
+    connection: Connection, table: Table, digest: Digest, rows: Sequence[Mapping[str, object]]
+) -> None:
+    connection.execute(delete(table).where(table.c.manifest == str(digest)))
     if rows:
         connection.execute(insert(connection, table), rows)
     items.measure_again(connection, str(digest))

@@ -59,9 +59,7 @@ def join(values: Iterable[str | None]) -> str:
     return joined
 
 
-def terms_of(
-    text: str, *, values: Iterable[str | None] = (), card: str | None = None, named: bool = False
-) -> str:
+def terms_of(text: str, *, values: Iterable[str | None], card: str | None, named: bool) -> str:
     """All terms of an item, in any order, a line each: of the ``text`` that `join` made, of
     ``values`` that are found only whole, of the ``card``; and whether it is ``named`` here.
     """

@@ -96,7 +96,7 @@ def object_size(store: Store, digest: Digest) -> int:
     return encoded_header(store, digest).size
 
 
-def read_object(store: Store, digest: Digest, *, least: int, near: Sequence[Store] = ()) -> Pieces:
+def read_object(store: Store, digest: Digest, *, least: int) -> Pieces:
     """The bytes of an object that ``store`` holds as they are or encoded. Whoever keeps them hashes
     them.
 
@@ -104,7 +104,6 @@ def read_object(store: Store, digest: Digest, *, least: int, near: Sequence[Stor
         store: Has the object.
         digest: Its name.
         least: Bytes that it has at least; more than `OBJECT_SLACK` above that is refused.
-        near: Stores to look for a delta's base first, as it was pulled before more often than not.
 
     Raises:
         MissingObject: ``store`` does not hold it, or nobody its base.
@@ -112,7 +111,7 @@ def read_object(store: Store, digest: Digest, *, least: int, near: Sequence[Stor
             taken, its base is.
     """
     if store.missing("objects", [digest]):
-        return read_encoded(store, digest, least=least, near=near)
+        return read_encoded(store, digest, least=least)
     size = store.size("objects", digest)
     if size > least + OBJECT_SLACK:
         most = f"at most {least + OBJECT_SLACK} bytes"
@@ -120,15 +119,13 @@ def read_object(store: Store, digest: Digest, *, least: int, near: Sequence[Stor
     return Pieces(lambda: store.read("objects", digest))
 
 
-def read_encoded(
-    store: Store, digest: Digest, *, least: int | None = None, near: Sequence[Store] = ()
-) -> Pieces:
+def read_encoded(store: Store, digest: Digest, *, least: int | None = None) -> Pieces:
     """The bytes of an object that ``store`` holds encoded; otherwise as `read_object`.
 
     Where nobody knows how large it should be, ``least`` is None: what it claims is believed, up to
     `OBJECT_BYTES`.
     """
-    return decode_object(store, digest, store.view("encoded", digest), least=least, near=near)
+    return decode_object(store, digest, store.view("encoded", digest), least=least)
 
 
 def decode_object(

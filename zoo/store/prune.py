@@ -190,28 +190,22 @@ def _plan(
     unread: list[str] = []
     gone = pruned(store, _either(files))
     current, past, led = _reached(store, _earlier(now, keep), gone, known, unread)
-    reached = current | past
-    if unread:
-        reached |= _either(files)
+    reached = current | past | (_either(files) if unread else set())
     needs = _needs(store, reached, gone, headers["encoded"], unread)
-    # An upload may rely on old objects and bases that nothing else needs.
-    young_manifests = _either(young)
-    # What was sent to a server; a bucket may be the store of one.
+    # An upload may rely on old objects and bases that nothing else needs, and so may what was sent
+    # to a server; a bucket may be the store of one.
     coming = sent_objects(store, now)
-    young_manifests |= coming & _either(files)
-    young_manifests -= reached  # what those need stays anyway
+    young_manifests = (_either(young) | coming & _either(files)) - reached
     relied = _needs(store, young_manifests, gone, headers["encoded"], [])
     relied |= coming | _bases(headers["encoded"], young["encoded"] | coming)
-    doomed, spared = [], 0
+    doomed, spared = list[FileToDelete](), 0
     for kind, held in files.items():
         needed, spare = (reached, young_manifests) if kind in FORMS else (needs, relied)
-        for digest, file in held.items():
-            if digest in needed:
-                continue
-            if digest in young[kind] or digest in spare:
-                spared += 1
-            else:
-                doomed.append(_doom(kind, digest, file, headers.get(kind, {})))
+        left = held.keys() - needed
+        old = left - young[kind] - spare
+        spared += len(left) - len(old)
+        of_kind = headers.get(kind, {})
+        doomed += (_doom(kind, digest, held[digest], of_kind) for digest in held if digest in old)
     doomed += _leftovers(store, is_young)
     doomed += _signatures(store, is_young, reached | young_manifests, None if unread else led)
     return PrunePlan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ def kind_of(mode: int) -> str:
 
 def open_regular(
     name: str | Path, shown: str | Path, *, dir_fd: int | None = None, follow: bool = False
-) -> BinaryIO:
+) -> BufferedReader:
     """Open a regular file for reading, at once; ``follow`` opens one behind a link, too.
 
     Raises:

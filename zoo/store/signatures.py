@@ -86,7 +86,7 @@ def kept_at(file: StoredFile) -> StoredSignature | None:
     return StoredSignature(manifest, match[3], digest, file.name, file.at)
 
 
-def signatures_of(store: Store, manifest: Digest, path: str = "") -> list[StoredSignature]:
+def signatures_of(store: Store, manifest: Digest, path: str) -> list[StoredSignature]:
     """The signatures of a manifest, each once, by digest, but those first that were put under the
     name ``path``; not more than `SIGNATURES` of them.
     """

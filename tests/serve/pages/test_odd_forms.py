@@ -5,7 +5,7 @@ never a failure of the server, on either database.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -26,7 +26,7 @@ ODD = (b"\0", b"a\0b", b"\xed\xa0\x80", b"\xff", "\u202e".encode(), b"../x", b"a
 FIELDS = ("name", "id", "purpose", "days", "only", "kind", "admin", "pattern", "url", "path",
           "private", "namespace", "bytes", "user_code", "level", "who", "role")  # fmt: skip
 QUERY = ("name", "who", "action", "q", "before", "keep", "grace", "user_code", "done")
-FORMS: dict[str, dict[str, Change]] = {
+FORMS: dict[str, Mapping[str, Change]] = {
     "/-/settings": settings.FORMS, "/-/people": people.FORMS,
     "/-/people/admin": people.PERSON_FORMS, "/-/patterns": patterns.FORMS,
     "/-/webhooks": hooks.FORMS, "/-/storage": storage.FORMS, "/-/device": device.FORMS,

@@ -131,12 +131,9 @@ def _between(text: str) -> str:
 def _group(path: Path, names: Sequence[str], group_by: str) -> str | None:
     if group_by in names:
         return group_by
-    if group_by and not is_rule(group_by):
-        near = difflib.get_close_matches(group_by, names, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        columns = ", ".join(names)
-        raise InvalidData(path, [f"no column '{group_by}' to group by; it has: {columns}{hint}"])
-    return None
+    return (
+        _known(path, names, group_by, "to group by") if group_by and not is_rule(group_by) else None
+    )
 
 
 def _columns(
@@ -180,7 +177,7 @@ def path_column(path: Path, names: Sequence[str], opening: DatasetOptions) -> st
     """The column that says where an image is, or holds it; `InvalidData` if none does."""
     column = _called(PATHS, names)
     if opening.path_column:
-        column = _known(path, names, opening.path_column, "--path-column")
+        column = _known(path, names, opening.path_column, "(--path-column)")
     if column is None:
         first, *others = PATHS
         needed = f"'{first}' (or {', '.join(others)})"
@@ -195,12 +192,12 @@ def _called(known: Sequence[str], names: Sequence[str]) -> str | None:
     return next((folded[name] for name in known if name in folded), None)
 
 
-def _known(path: Path, names: Sequence[str], name: str, option: str) -> str:
+def _known(path: Path, names: Sequence[str], name: str, what: str) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise InvalidData(path, [f"no column '{name}' ({option}); it has: {', '.join(names)}{hint}"])
+    raise InvalidData(path, [f"no column '{name}' {what}; it has: {', '.join(names)}{hint}"])
 
 
 def _chosen(
@@ -208,7 +205,7 @@ def _chosen(
 ) -> dict[Task, tuple[str, ...]]:
     """The columns of the label that the user names, for the task that they are for."""
     asked = [given] if given in names else [name.strip() for name in given.split(",")]
-    columns = tuple(_known(path, names, name, "--label-column") for name in asked)
+    columns = tuple(_known(path, names, name, "(--label-column)") for name in asked)
     kind = task or ("classification" if len(columns) == 1 else "multi-label")
     nothing: dict[Task, tuple[str, ...]] = dict.fromkeys(TASKS, ())
     return {**nothing, kind: columns}

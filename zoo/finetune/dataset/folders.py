@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 
 from zoo.backbones.image_files import SUFFIXES, image_files, not_own, own_in_words
-from zoo.domain.words import plural
+from zoo.domain.words import plural, up_to
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing, Row, natural_sort
 from zoo.finetune.dataset.images import FileImages
@@ -85,8 +85,7 @@ def _check_are_classes(root: Path, folders: list[Path]) -> None:
 
 def _names(folders: list[Path]) -> str:
     names = natural_sort(folder.name for folder in folders)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
+    return up_to([f"'{name}'" for name in names], SHOWN)
 
 
 def _is_split(folder: Path) -> bool:
@@ -172,9 +171,8 @@ def one_below(root: Path) -> tuple[str, str]:
         return "", ""
     names = [folder.name for folder in folders_in(inner)]
     kind = "the splits" if _are_splits(names) else "folders"
-    shown = ", ".join(natural_sort(names)[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {shown}{more}"
+    shown = up_to(natural_sort(names), SHOWN)
+    contents = f"'{inner.relative_to(root).as_posix()}' in it holds {kind} {shown}"
     return contents, f"if these are meant, give that folder: {quote(str(inner))}"
 
 

@@ -140,10 +140,6 @@ def _sharpness(images: Tensor, much: Tensor) -> Tensor:
     return _blended(smooth, images, much)
 
 
-def _posterize(images: Tensor, bits: Tensor) -> Tensor:
-    return images & (256 - 2 ** (8 - bits)).to(torch.uint8)
-
-
 def _solarize_add(images: Tensor, much: Tensor) -> Tensor:
     added = (images + much).clamp_(0, 255).to(torch.uint8)
     return torch.where(images < 128, added, images)
@@ -165,7 +161,7 @@ COLORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "auto_contrast": lambda images, _: v2.autocontrast_image(images),
     "equalize": lambda images, _: v2.equalize_image(images),
     "invert": lambda images, _: v2.invert_image(images),
-    "posterize": _posterize,
+    "posterize": lambda images, bits: images & (256 - 2 ** (8 - bits)).to(torch.uint8),
     "solarize": lambda images, least: torch.where(images < least, images, 255 - images),
     "solarize_add": _solarize_add,
 }

@@ -109,12 +109,12 @@ def open_dataset(
 def open_labeled(
     spec: str,
     *,
-    task: Task | None = None,
-    group_by: str = "",
-    opening: DatasetOptions = AS_IT_IS,
-    skip_bad: bool = False,
-    cache: Path | None = None,
-    progress: Progress = silent,
+    task: Task | None,
+    group_by: str,
+    opening: DatasetOptions,
+    skip_bad: bool,
+    cache: Path | None,
+    progress: Progress,
 ) -> Dataset:
     """Open what ``spec`` names to train nothing on: its parts are the splits that the data has;
     images that are in none are all in ``test``.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.domain.bounded import parse
+from zoo.domain.hierarchy import under
 from zoo.domain.limits import (
     CLASSES,
     PACKED_TIMES,
@@ -94,7 +95,7 @@ def _rows(path: Path, count: int, used: Collection[str]) -> list[Cells]:
         texts = [
             column.path
             for column in map(file.schema.column, range(len(file.schema)))
-            if _is_of(column.path, plain) and column.logical_type.type == "STRING"
+            if under(column.path, plain) and column.logical_type.type == "STRING"
         ]
     rows: list[Cells] = []
     with _opened(path, texts) as file:
@@ -131,13 +132,8 @@ def _promised(file: Any, names: list[str]) -> int:
     return sum(
         max(chunk.total_uncompressed_size, chunk.num_values, 0)
         for chunk in chunks
-        if _is_of(chunk.path_in_schema, names)
+        if under(chunk.path_in_schema, names)
     )
-
-
-def _is_of(path: str, names: Collection[str]) -> bool:
-    """Whether what lies under a path of Parquet is of a column, or of one below its name."""
-    return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
 def _size(column: Any) -> int:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from zoo.backbones.image_files import SUFFIXES
 from zoo.domain.task import Task
+from zoo.domain.words import up_to
 from zoo.errors import InvalidData
 from zoo.finetune.dataset.dataset import PART_NAMES, Listing
 from zoo.finetune.dataset.images import EncodedImages
@@ -134,10 +135,9 @@ def _called(named: DatasetSpec, root: Path) -> list[Path]:
     own = re.compile(rf"{re.escape(name)}(?=[-_.\d])")
     if matches := [file for file in files if own.match(file.name)]:
         return matches
-    has = ", ".join(file.name for file in files[:LISTED])
-    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    has = up_to([file.name for file in files], LISTED)
     raise InvalidData(
-        named.spec, [f"no tar file in {root} has a name that begins with '{name}': {has}{more}"]
+        named.spec, [f"no tar file in {root} has a name that begins with '{name}': {has}"]
     )
 
 

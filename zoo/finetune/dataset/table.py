@@ -50,7 +50,7 @@ from zoo.finetune.dataset.dataset import (
 from zoo.finetune.dataset.images import FileImages, Images, state_of
 from zoo.finetune.dataset.packed import packed, unpacked
 from zoo.finetune.dataset.parquet import Cells, is_packed
-from zoo.finetune.dataset.spec import AS_IT_IS, DatasetOptions, tables_in
+from zoo.finetune.dataset.spec import DatasetOptions, tables_in
 
 __all__ = ["list_table", "listed_images"]
 
@@ -63,9 +63,9 @@ T = TypeVar("T")
 def list_table(
     path: Path,
     task: Task | None,
-    group_by: str = "",
-    opening: DatasetOptions = AS_IT_IS,
-    cache: Path | None = None,
+    group_by: str,
+    opening: DatasetOptions,
+    cache: Path | None,
 ) -> Listing:
     """List the rows of a table, or of a folder of Parquet files; ``task`` decides where its columns
     allow several. Images that lie in them are copied into the ``cache`` (`unpacked`).

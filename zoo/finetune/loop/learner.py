@@ -138,7 +138,7 @@ def _lying_as(value: Any, parameter: nn.Parameter) -> Any:
 
 
 def live_tensors(
-    model: nn.Module, hierarchy: Hierarchy, boundary: int, tuned: frozenset[str] | None = None
+    model: nn.Module, hierarchy: Hierarchy, boundary: int, tuned: frozenset[str] | None
 ) -> dict[str, Tensor]:
     """What training above ``boundary`` moves: parameters and buffers outside the frozen units; of
     their parameters those that are ``tuned``, if that is said.

@@ -17,7 +17,7 @@ from zoo.domain.card import only_zoo_line, plain_text
 from zoo.domain.description import only_zoo_builds
 from zoo.domain.manifest import Manifest
 from zoo.domain.task import COUNTS, PIPELINES, is_count, is_figure, with_intervals
-from zoo.domain.words import of_groups, plural
+from zoo.domain.words import of_groups, plural, up_to
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.spec import is_named
 from zoo.finetune.results.report import ByClass, Confusion, Report
@@ -101,7 +101,7 @@ def _body(
         *(_confused(report.confusions) if report else ()),
         *(_trust(calibration) if calibration and str(calibration) else ()),
         "\n## Outputs\n",
-        _outputs(manifest.classes),
+        up_to([f"`{plain_text(label)}`" for label in manifest.classes], SHOWN_CLASSES),
         "\n## Recipe\n",
         "```json",
         json.dumps({**recipe, "data": _data(dataset.spec)[0]}, indent=2),
@@ -149,12 +149,6 @@ def _result(manifest: Manifest) -> Iterator[str]:
     yield from ("| figure | value |", "| --- | --- |")
     for name, shown in with_intervals(manifest.metrics).items():
         yield f"| {COUNTS.get(name, name)} | {shown} |"
-
-
-def _outputs(classes: Sequence[str]) -> str:
-    shown = ", ".join(f"`{plain_text(label)}`" for label in classes[:SHOWN_CLASSES])
-    more = len(classes) - SHOWN_CLASSES
-    return shown + (f" and {more} more" if more > 0 else "")
 
 
 def _table(classes: Sequence[ByClass]) -> Iterator[str]:

@@ -108,9 +108,7 @@ def independent(scores: Tensor, groups: Sequence[str]) -> int:
     return max(round(len(scores) / effect), 1)
 
 
-def f1(
-    hits: int, predicted: int, true: int, images: int | None = None
-) -> tuple[float, float, float]:
+def f1(hits: int, predicted: int, true: int, images: int | None) -> tuple[float, float, float]:
     """F1 of a class, and its interval; ``images`` as for `share`.
 
     It is 2J / (1 + J) of the share J that the right ones have of all that are said or true: so are

@@ -83,10 +83,10 @@ def new_run(
     workspace: Workspace,
     prepared: PreparedRun,
     save: str,
-    log: Log = (),
-    asked: Mapping[str, object] | None = None,
-    note: str = "",
-    report: str = "",
+    log: Log,
+    asked: Mapping[str, object] | None,
+    note: str,
+    report: str,
 ) -> Run:
     """A run that is about to begin, in a new folder, and is to be saved under ``save``; ``asked``:
     the options that were given. It says who began it, the ``note``, and to which server it is told.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoo.domain.calibration import Bin, calibration_error
 from zoo.domain.manifest import Preprocessing
+from zoo.domain.words import shortened
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.results.journal import Line
@@ -198,13 +199,9 @@ def _thumbnail(read: Callable[[str], Image.Image], name: str) -> Image.Image:
 
 def _caption(tile: Tile) -> Iterator[str]:
     """What is said of an image, and what its file is called."""
-    yield from map(_cut, tile.lines)
+    yield from (shortened(line, WIDE) for line in tile.lines)
     name = tile.image
     yield name if len(name) <= WIDE else f"…{name[1 - WIDE :]}"  # its end says more
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -102,7 +102,7 @@ def layer_decay(model: nn.Module, recipe: Recipe) -> float:
     return 0.75 if attends else 0.9
 
 
-def check_optimizer(recipe: Recipe, device: str, *, sharded: bool = False) -> None:
+def check_optimizer(recipe: Recipe, device: str, *, sharded: bool) -> None:
     """Let the recipe's optimizer take a step, so that it cannot fail when work has begun.
 
     Raises:

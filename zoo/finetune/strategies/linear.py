@@ -311,7 +311,7 @@ def along_c(
     task: Task,
     held_out: Sequence[tuple[Split, Split]],
     outputs: int,
-    parts: Sequence[int] = (),
+    parts: Sequence[int],
 ) -> dict[float, tuple[list[Tensor], Rank]]:
     """What probes say of all ``held_out`` (as `best_c` has them) and how good that is, by C: from
     the smallest up, until two in a row are no better.

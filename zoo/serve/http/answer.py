@@ -20,6 +20,7 @@ from zoo.errors import Corrupt
 
 __all__ = [
     "JSON",
+    "NO_STORE",
     "ZERO_COPY",
     "Answer",
     "Body",
@@ -32,6 +33,8 @@ __all__ = [
 ZERO_COPY = "http.response.zerocopysend"
 """ASGI's extension by which a file goes to the socket without passing through this process."""
 JSON = {"Content-Type": "application/json"}
+NO_STORE = {"Cache-Control": "no-store"}
+"""Of what nobody on the way is to keep."""
 SMALL = 64 * 1024
 """Bytes of a piece that are read and joined with its neighbors: a call each would cost more."""
 CHUNK = 256 * 1024
@@ -102,9 +105,9 @@ class Answer:
         return sum(piece.count for piece in self.body)
 
 
-def json_answer(data: object, status: int = 200) -> Answer:
+def json_answer(data: object, status: int = 200, headers: Mapping[str, str] = JSON) -> Answer:
     """An answer in JSON."""
-    return Answer(status=status, headers=JSON, body=msgspec.json.encode(data))
+    return Answer(status=status, headers={**JSON, **headers}, body=msgspec.json.encode(data))
 
 
 def text_answer(text: str) -> Answer:

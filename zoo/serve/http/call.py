@@ -72,6 +72,11 @@ class Call:
         except ValueError:
             raise Refused("BadRequest", "the body is no form") from None
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The body as a form whose fields have one value each, the last."""
+        return {name: values[-1] for name, values in self.form.items()}
+
     def read(self, kind: type[T]) -> T:
         """The body, which is JSON, as a value of a kind.
 

@@ -84,9 +84,9 @@ class Refused(Exception):
         error_headers = {"X-Error-Code": self.code, "X-Error-Message": header_line(self.message)}
         if self.status == 401:
             error_headers["WWW-Authenticate"] = "Bearer"
-        base = json_answer({**self.data, "error": self.message}, self.status)
-        headers = {**base.headers, **error_headers, **self.headers}
-        return replace(base, headers=headers, code=self.code, message=self.message)
+        data, headers = {**self.data, "error": self.message}, {**error_headers, **self.headers}
+        answer = json_answer(data, self.status, headers)
+        return replace(answer, code=self.code, message=self.message)
 
 
 def header_line(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Generic, Literal, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -42,7 +42,7 @@ PROGRAMS = "(?!/(?:api|lfs|xet|zoo)/)"
 """No page lies where programs ask: what is not there is no repository, either."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Route(Generic[S]):
     """A row of the table.
 
@@ -52,8 +52,8 @@ class Route(Generic[S]):
             repository is ``{namespace}/{name}``.
         scope: Who may ask.
         handler: Answers, from what the server knows, the request, and the fields.
-        errors: Codes of what can be refused, beside those of all routes.
         summary: What it is, in a line.
+        errors: Codes of what can be refused, beside those of all routes.
         streams: Whether its body may be large: the handler takes it as it comes.
         within: Seconds that such a body may take: others wait meanwhile.
         page: Whether it is for people: a session counts, and a browser is refused with a page.
@@ -69,8 +69,9 @@ class Route(Generic[S]):
     path: str
     scope: Scope
     handler: Callable[..., Answer]
-    errors: tuple[str, ...] = ()
     summary: str
+    _: KW_ONLY
+    errors: tuple[str, ...] = ()
     streams: bool = False
     within: float = math.inf
     page: bool = False

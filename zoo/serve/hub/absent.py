@@ -6,6 +6,8 @@ token to a service elsewhere that converts pickles.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from zoo.serve.http.answer import Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.router import Route
@@ -47,38 +49,32 @@ OTHER_NAMES = (
 """Repositories that cannot be: of one word, or of another kind than models."""
 
 
-def _write(ask: Ask, **fields: str) -> Answer:
-    del ask, fields
-    raise Refused("NotImplemented", "this server keeps models, and does not rewrite their history")
-
-
-def _other(ask: Ask, **fields: str) -> Answer:
-    del ask, fields
-    raise Refused("NotImplemented")
-
-
-def _unknown(ask: Ask, **fields: str) -> Answer:
-    del ask, fields
-    raise Refused("NotFound")
-
-
 def _no_repo(ask: Ask, **fields: str) -> Answer:
     del fields
     raise ask.no_repo()
 
 
+def _refused(
+    paths: Iterable[tuple[str, str]], code: str, summary: str, why: str = ""
+) -> Iterator[Route[Hub]]:
+    def refuse(ask: Ask, **fields: str) -> Answer:
+        del ask, fields
+        raise Refused(code, why)
+
+    for method, path in paths:
+        yield Route(method, path, "open", refuse, summary, errors=(code,))
+
+
+NO_WRITE = "this server keeps models, and does not rewrite their history"
 ABSENT: tuple[Route[Hub], ...] = (
-    *(Route(method=method, path=path, scope="open", handler=_write, errors=("NotImplemented",),
-            summary="no uploads of that kind") for method, path in WRITES),
-    *(Route(method=method, path=path, scope="open", handler=_other, errors=("NotImplemented",),
-            summary="not offered") for method, path in OTHERS),
-    *(Route(method=method, path=path, scope="open", handler=_unknown, errors=("NotFound",),
-            summary="must not be there") for method, path in UNKNOWN),
-)  # fmt: skip
+    *_refused(WRITES, "NotImplemented", "no uploads of that kind", NO_WRITE),
+    *_refused(OTHERS, "NotImplemented", "not offered"),
+    *_refused(UNKNOWN, "NotFound", "must not be there"),
+)
 """What comes before other routes."""
 
 ELSEWHERE: tuple[Route[Hub], ...] = tuple(
-    Route(method=method, path=path, scope="listed", handler=_no_repo, errors=("RepoNotFound",),
-          summary="no repository can be called so") for method, path in OTHER_NAMES
+    Route(method, path, "listed", _no_repo, "no repository can be called so",
+          errors=("RepoNotFound",)) for method, path in OTHER_NAMES
 )  # fmt: skip
 """What comes after them: a repository may be called ``team/resolve``."""

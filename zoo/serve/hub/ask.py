@@ -13,6 +13,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.history import RefEntry
 from zoo.domain.manifest import Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.words import up_to
 from zoo.errors import InvalidReference
 from zoo.serve.http.call import Call
 from zoo.serve.http.errors import Refused
@@ -192,11 +193,18 @@ class Ask:
             return
         if not self.hub.exists(repo):
             raise self.no_repo()
-        if not self.may(action, repo):
-            raise self.forbidden(action, repo)
+        self.check_may(action, repo)
 
-    def forbidden(self, action: Action, path: str) -> Refused:
-        """That who asks may not do something with a repository, whether it is there or not."""
+    def check_may(self, action: Action, repo: str) -> None:
+        """See that who asks may do something with a repository, whether it is there or not.
+
+        Raises:
+            Refused: They may not.
+        """
+        if not self.may(action, repo):
+            raise self._forbidden(action, repo)
+
+    def _forbidden(self, action: Action, path: str) -> Refused:
         actor, access, needs = self.actor, self.rules.access(path), ACTIONS[action]
         if not actor.name:
             return Refused("NoToken")
@@ -222,7 +230,7 @@ class Ask:
         fixed = bool(now and now.protected) or self.hub.accounts.is_protected(ref)
         action = kind_of_move(there=there, onward=onward, protected=fixed)
         if not self.may(action, ref.path):
-            refused = self.forbidden(action, ref.path)
+            refused = self._forbidden(action, ref.path)
             text = f"{ref} is protected: {refused}" if action == "protect" else str(refused)
             raise Refused(refused.code, text)
 
@@ -264,7 +272,7 @@ class Ask:
         names = [version.name for version in history.versions(repo)]
         if not names and not self.hub.exists(repo):
             raise self.no_repo()
-        there = _some(names) or "none yet"
+        there = up_to(names, 10) or "none yet"
         raise Refused("RevisionNotFound", f"{repo} has no revision '{revision}'; it has {there}")
 
     def pointed(self, revision: str, repo: str = "") -> Digest:
@@ -323,12 +331,6 @@ def repo_of(fields: Mapping[str, str]) -> str:
         return Reference(fields["namespace"], fields["name"]).path
     except InvalidReference:
         return ""
-
-
-def _some(names: list[str], most: int = 10) -> str:
-    """Names for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def iso_time(time: datetime) -> str:

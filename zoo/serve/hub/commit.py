@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -123,8 +122,8 @@ def commit(ask: Ask, revision: str) -> Answer:
             time.sleep(random.uniform(0, LONGEST))  # noqa: S311 - so that not all come back at once
             continue
         url = f"{ask.call.base}/{ask.repo}/commit/{done.id}"
-        answer = json_answer({"success": True, "commitOid": done.id, "commitUrl": url})
-        return replace(answer, headers={**answer.headers, **remarks(ask, done, sent.each)})
+        body = {"success": True, "commitOid": done.id, "commitUrl": url}
+        return json_answer(body, headers=remarks(ask, done, sent.each))
     raise Refused("Conflict", f"others keep moving {revision}; try again")
 
 

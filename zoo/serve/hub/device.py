@@ -11,7 +11,7 @@ from functools import partial
 from math import ceil
 
 from zoo.errors import InvalidOption, UnknownName
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import NO_STORE, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.who.accounts import Also
@@ -26,7 +26,7 @@ GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 REFRESH = "refresh_token"
 LONGEST = 90 * 86400.0
 """Seconds that a token lasts which a program got so, at most."""
-SECRET = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+SECRET = {**NO_STORE, "Pragma": "no-cache"}
 
 
 def begin(ask: Ask) -> Answer:
@@ -43,7 +43,7 @@ def begin(ask: Ask) -> Answer:
         headers = {"Retry-After": str(int(LASTS.total_seconds()))}
         raise Refused("TooMany", "too many programs wait to be let in", headers=headers)
     page = f"{ask.call.base}/-/device"
-    answer = json_answer(
+    return json_answer(
         {
             "device_code": secret,
             "user_code": code,
@@ -51,14 +51,14 @@ def begin(ask: Ask) -> Answer:
             "verification_uri_complete": f"{page}?user_code={code}",
             "expires_in": int(LASTS.total_seconds()),
             "interval": PAUSE,
-        }
+        },
+        headers=SECRET,
     )
-    return replace(answer, headers={**answer.headers, **SECRET})
 
 
 def poll(ask: Ask) -> Answer:
     """The token of a program that somebody has let in; else why not, or not yet."""
-    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    sent = ask.call.fields
     if sent.get("grant_type") == REFRESH:
         return _refresh(ask, sent.get("refresh_token", ""))
     if sent.get("grant_type") != GRANT:
@@ -108,19 +108,14 @@ def _issue_token(ask: Ask, login: Login, also: Also) -> Answer | None:
         return None
     body = {"access_token": str(secret), "token_type": "bearer", "scope": token.purpose}
     body |= {"refresh_token": refresh} if refresh else {}
-    answer = json_answer(body | {"expires_in": _left(str(token.expires))})
-    return replace(answer, headers={**answer.headers, **SECRET})
-
-
-def _left(expires: str) -> int:
-    """Seconds until a time, the one that goes on included."""
-    return ceil((datetime.fromisoformat(expires) - datetime.now(UTC)).total_seconds())
+    left = datetime.fromisoformat(str(token.expires)) - datetime.now(UTC)
+    return json_answer(body | {"expires_in": ceil(left.total_seconds())}, headers=SECRET)
 
 
 def error(code: str, text: str = "") -> Answer:
     """An error as RFC 6749 has it."""
-    answer = json_answer({"error": code} | ({"error_description": text} if text else {}), 400)
-    return replace(answer, headers={**answer.headers, **SECRET}, code=code)
+    body = {"error": code} | ({"error_description": text} if text else {})
+    return replace(json_answer(body, 400, SECRET), code=code)
 
 
 def hash_of(ask: Ask, code: str) -> str:

@@ -5,13 +5,12 @@ What they lead to is there already, so nothing is copied; what they led to befor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
 
 import msgspec
 
-from zoo.domain.digest import Digest
 from zoo.domain.reference import Reference
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import ZooError
@@ -48,8 +47,7 @@ def duplicate(ask: Ask) -> Answer:
     wanted, ask = ask.call.read(Duplicate), ask.knowing_all()
     new = repo_path(wanted.repository, None)
     repo_fields = {"url": f"{ask.call.base}/{new}", "name": new, "id": new}
-    if not ask.may("write", new):
-        raise ask.forbidden("write", new)
+    ask.check_may("write", new)
     with ask.hub.changing():
         if not ask.hub.exists(ask.repo):
             raise ask.no_repo()
@@ -61,15 +59,11 @@ def duplicate(ask: Ask) -> Answer:
         versions = ask.hub.history.versions(ask.repo)
         for each in versions:
             ask.check_here(each.entry.manifest)
-        check_fits(ask, _objects(ask, versions), new)
+        documents = (ask.hub.files.document(each.entry.manifest) for each in versions)
+        check_fits(ask, (each for document in documents for each in document.objects()), new)
         _set_level(ask, new, wanted.visibility)  # first: nobody is to see it before
         _make(ask, new, versions)
     return json_answer({**repo_fields, "filesCopyPending": False})
-
-
-def _objects(ask: Ask, versions: Sequence[Version]) -> Iterator[tuple[Digest, int]]:
-    for each in versions:
-        yield from ask.hub.files.document(each.entry.manifest).objects()
 
 
 def _set_level(ask: Ask, new: str, wanted: Level | None) -> None:

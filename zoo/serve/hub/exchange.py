@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -57,7 +56,7 @@ def give(ask: Ask) -> Answer:
     if ask.call.headers.get("content-type", "").startswith("application/json"):
         asked = ask.call.read(_Asked)
     else:
-        sent = {name: values[-1] for name, values in ask.call.form.items()}
+        sent = ask.call.fields
         if sent.get("grant_type") != GRANT:
             return device.poll(ask)
         asked = _read(sent)
@@ -111,8 +110,8 @@ def _exchanged(ask: Ask, asked: _Asked) -> Answer:
     except (Conflict, UnknownName) as error:
         raise _Not("invalid_grant", NONE_FITS, error.message) from error
     body = {"access_token": str(secret), "issued_token_type": MADE, "token_type": "bearer"}
-    answer = json_answer(body | {"expires_in": int(LASTS), "scope": "append"})
-    return replace(answer, headers={**answer.headers, **device.SECRET})
+    more = {"expires_in": int(LASTS), "scope": "append"}
+    return json_answer({**body, **more}, headers=device.SECRET)
 
 
 def _fitting(ask: Ask, token: str) -> tuple[list[Publisher], Claims]:

@@ -5,7 +5,6 @@ may, by a token for all that they may: what is made would outlast one for less.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -13,7 +12,7 @@ import msgspec
 
 from zoo.domain.plain import Json
 from zoo.errors import InvalidOption, InvalidReference
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import NO_STORE, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask, repo_of
 from zoo.serve.who.may import governs
@@ -122,7 +121,7 @@ def _check_room(ask: Ask, path: str) -> None:
 def list_hooks(ask: Ask) -> Answer:
     """Those of what who asks owns."""
     ask.check_unlimited()
-    return _secret([_as_json(ask, each) for each in _owned(ask)])
+    return json_answer([_as_json(ask, each) for each in _owned(ask)], headers=NO_STORE)
 
 
 def show_hook(ask: Ask, id: str) -> Answer:  # noqa: A002 - as the path has it
@@ -199,13 +198,7 @@ def _done(what: Callable[[], Webhook]) -> Webhook:
 
 
 def _answer(ask: Ask, hook: Webhook) -> Answer:
-    return _secret({"webhook": _as_json(ask, hook)})
-
-
-def _secret(value: object) -> Answer:
-    """What nobody on the way is to keep."""
-    answer = json_answer(value)
-    return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})
+    return json_answer({"webhook": _as_json(ask, hook)}, headers=NO_STORE)
 
 
 def _as_json(ask: Ask, hook: Webhook) -> Json:

@@ -145,7 +145,7 @@ def _wanted(ask: Ask) -> Iterator[ModelInfo]:
 
 def having_files(
     ask: Ask,
-    author: str | None = None,
+    author: str | None,
     *,
     search: str = "",
     bounds: tuple[float, float] | None = None,

@@ -10,6 +10,7 @@ from itertools import islice
 
 from zoo.domain.digest import Digest
 from zoo.domain.snapshot import SnapshotFile
+from zoo.domain.words import up_to
 from zoo.errors import ZooError
 from zoo.lookup.license import come_to, licenses
 from zoo.serve.http.errors import Refused, header_line
@@ -50,9 +51,8 @@ def remarks(ask: Ask, done: Commit, sent: Iterable[object]) -> Mapping[str, str]
 def _unsound(weights: Iterable[SnapshotFile]) -> str:
     """Of files that came as weights, those that are none."""
     paths = [f"{each.path:.100}" for each in weights if each.weights is None]
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     why = "cannot be read as tensors, as if the end were missing: kept as sent, but no network"
-    return f"{', '.join(paths[:3])}{more} {why}" if paths else ""
+    return f"{up_to(paths, 3)} {why}" if paths else ""
 
 
 def _conflict(ask: Ask, done: Commit) -> str:

@@ -37,8 +37,7 @@ def delete_reported(ask: Ask, name: str) -> None:
     """
     run, record = reported_by(ask, name)
     path = Reference.parse(record["save"]).path
-    if not ask.may("protect", path):
-        raise ask.forbidden("protect", path)
+    ask.check_may("protect", path)
     with run.alone():
         run.delete()
     ask.hub.accounts.audit.note("run deleted", path, name)

@@ -83,8 +83,7 @@ def create(ask: Ask) -> Answer:
     wanted = ask.call.read(NewRepo)
     path = wanted.path(ask)
     repo_fields = {"url": f"{ask.call.base}/{path}", "name": path, "id": path}
-    if not ask.may("write", path):
-        raise ask.forbidden("write", path)
+    ask.check_may("write", path)
     with ask.hub.changing():
         if ask.hub.exists(path):
             raise Refused("Conflict", f"there is a repository {path} already", data=repo_fields)
@@ -140,8 +139,7 @@ def move(ask: Ask) -> Answer:
 
 def _move(ask: Ask, old: str, new: str) -> None:
     ask.require("delete", old)
-    if not ask.may("write", new):
-        raise ask.forbidden("write", new)
+    ask.check_may("write", new)
     repos, workspace = ask.hub.accounts.repos, ask.hub.workspace
     begun = repos.moved(old) == new  # and was cut off
     if new == old or (ask.hub.exists(new) and not begun):

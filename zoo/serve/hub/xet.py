@@ -15,7 +15,7 @@ from secrets import token_hex
 
 from zoo.domain.limits import UPLOADED_FILE_BYTES
 from zoo.errors import Corrupt, disk_errors
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import NO_STORE, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.branches import refuse_pull_request
@@ -39,14 +39,14 @@ def write_token(ask: Ask, revision: str) -> Answer:
     space = token_hex(8)
     token, seal = sealed(ask, "xet", space)
     url = f"{ask.call.base}/xet/{space}"
-    answer = json_answer({"accessToken": token, "exp": seal.expires, "casUrl": url})
+    body = {"accessToken": token, "exp": seal.expires, "casUrl": url}
     headers = {
         "X-Xet-Access-Token": token,
         "X-Xet-Token-Expiration": f"{seal.expires}",
         "X-Xet-Cas-Url": url,
-        "Cache-Control": "no-store",
+        **NO_STORE,
     }
-    return Answer(headers={**answer.headers, **headers}, body=answer.body)
+    return json_answer(body, headers=headers)
 
 
 def chunks(ask: Ask, space: str, digest: str) -> Answer:

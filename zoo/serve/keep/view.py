@@ -22,7 +22,7 @@ from zoo.domain.description import only_zoo_loads
 from zoo.domain.digest import Digest
 from zoo.domain.file_names import why_unsafe
 from zoo.domain.limits import VIEW_BYTES
-from zoo.domain.manifest import Manifest, PlainFile
+from zoo.domain.manifest import Manifest
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.snapshot import Snapshot, SnapshotFile
@@ -246,14 +246,10 @@ def _own(store: Store, manifest: Manifest) -> Iterator[ViewedFile]:
         if is_large(file.name, file.size):
             yield _large(file.name, file.size, file.sha256)
         else:
-            git = blob_id(_bytes(store, file))
-            yield ViewedFile(path=file.name, size=file.size, git=git)
+            data = b"".join(store.read("objects", file.object, 0, file.size))
+            yield ViewedFile(path=file.name, size=file.size, git=blob_id(data))
 
 
 def _large(name: str, size: int, sha256: Digest) -> ViewedFile:
     git = blob_id(pointer(sha256.hex, size))
     return ViewedFile(path=name, size=size, git=git, sha256=sha256.hex)
-
-
-def _bytes(store: Store, file: PlainFile) -> bytes:
-    return b"".join(store.read("objects", file.object, 0, file.size))

@@ -89,15 +89,13 @@ def _done(ask: Ask, ref: Reference, wanted: RefEntry, now: RefEntry | None) -> N
         entry = workspace.protect(ref, on=wanted.protected)
         ask.hub.tell("name protected" if entry.protected else "name unprotected", ref, entry)
     elif there and stays and wanted.deprecated != there.deprecated:
-        if not ask.may("force", ref.path):
-            raise ask.forbidden("force", ref.path)
+        ask.check_may("force", ref.path)
         entry = workspace.deprecate(ref, wanted.deprecated)
         ask.hub.tell("name deprecated" if entry.deprecated else "name undeprecated", ref, entry)
     elif wanted.deleted or wanted.protected:
         raise Refused("BadRequest", "a name is deleted or protected where it is")
     elif now and stays and not there:
-        if not ask.may("force", ref.path):
-            raise ask.forbidden("force", ref.path)
+        ask.check_may("force", ref.path)
         if now.renamed:
             raise _moved_away(ask, ref, now.renamed)
         _restore(ask, ref)

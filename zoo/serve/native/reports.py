@@ -98,8 +98,7 @@ def tell_run(ask: Ask) -> Answer:
         ref = Reference.parse(report.save)
     except InvalidReference:
         raise Refused("BadRequest", "a run is to be saved under a name") from None
-    if not ask.may("write", ref.path):
-        raise ask.forbidden("write", ref.path)
+    ask.check_may("write", ref.path)
     if shared_by(ask.hub.workspace.root):  # what one machine keeps, the others do not show
         raise Refused("NotImplemented", "of several machines none keeps reports of runs")
     if report.status == "done" and report.result is None:
@@ -171,8 +170,7 @@ def _own(ask: Ask, id: str) -> tuple[ReportedRun, str]:  # noqa: A002
     """
     run, record = reported_by(ask, id)
     path = Reference.parse(record["save"]).path
-    if not ask.may("write", path):
-        raise ask.forbidden("write", path)
+    ask.check_may("write", path)
     if record["reporter"] != ask.actor.name:
         raise Refused("Forbidden", f"{record['reporter']} reports this run, and nobody else")
     return run, path

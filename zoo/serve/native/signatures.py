@@ -49,8 +49,7 @@ def put_signature(ask: Ask, to: StoredSignature, pieces: Iterable[bytes]) -> Non
             or the bytes are others, or no signature.
     """
     require_sending(ask)
-    if not ask.may("write", to.path):
-        raise ask.forbidden("write", to.path)
+    ask.check_may("write", to.path)
     if to.manifest not in ask.hub.reach.there(ask, [to.manifest]):
         raise Refused("Lacking", f"{to.manifest} is not there for you: send it first")
     data = small(pieces, SIGNATURE_BYTES)

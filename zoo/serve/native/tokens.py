@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from zoo.errors import Conflict, Invalid, NotFound
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import NO_STORE, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub import tokens
 from zoo.serve.hub.ask import Ask
@@ -31,7 +30,8 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
 
 def list_tokens(ask: Ask) -> Answer:
     """Those of who asks, without their secrets; of a token for some names only, itself."""
-    return _private({"tokens": [each.to_json() for each in tokens.tokens_of(ask, ask.actor.name)]})
+    own = [each.to_json() for each in tokens.tokens_of(ask, ask.actor.name)]
+    return json_answer({"tokens": own}, headers=NO_STORE)
 
 
 def make_token(ask: Ask) -> Answer:
@@ -44,7 +44,7 @@ def make_token(ask: Ask) -> Answer:
         )
     except (Invalid, NotFound, Conflict) as error:
         raise Refused("BadRequest", error.message) from error
-    return _private({"made": token.to_json(), "token": secret})
+    return json_answer({"made": token.to_json(), "token": secret}, headers=NO_STORE)
 
 
 def revoke_token(ask: Ask, id: str) -> Answer:  # noqa: A002 - as in the path
@@ -55,8 +55,3 @@ def revoke_token(ask: Ask, id: str) -> Answer:  # noqa: A002 - as in the path
     except NotFound as error:
         raise Refused("NotFound", error.message) from error
     return json_answer({"id": id})
-
-
-def _private(value: object) -> Answer:
-    answer = json_answer(value)
-    return replace(answer, headers={**answer.headers, "Cache-Control": "no-store"})

@@ -28,8 +28,7 @@ def put(ask: Ask, key: str) -> Answer:
     if content := content_of(key):
         take(ask, content.kind, content.digest, ask.call.pieces)
     elif entry := entry_of(key):
-        if not ask.may("write", entry.ref.path):
-            raise ask.forbidden("write", entry.ref.path)
+        ask.check_may("write", entry.ref.path)
         if not first:
             raise Refused("BadRequest", "an entry of a name is made once: If-None-Match: *")
         return move(ask, entry, small(ask.call.pieces, ENTRY_BYTES))

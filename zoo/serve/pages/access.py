@@ -11,7 +11,7 @@ from zoo.errors import InvalidOption, InvalidReference
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.pages.audit import Event, events_of
-from zoo.serve.pages.form import Form
+from zoo.serve.pages.form import Change, Form
 from zoo.serve.pages.hooks import Hook, add_hook, hooks_where, remove_hook
 from zoo.serve.who.may import LEVELS, ROLES
 
@@ -25,6 +25,7 @@ __all__ = [
     "look_repo",
 ]
 
+PathChange = Callable[[Ask, Form, str], str | None]
 CHANGES = 10
 """The newest so many are shown."""
 
@@ -165,65 +166,57 @@ def _is_own(pattern: str, path: str) -> bool:
     return names == path if "/" in path else names.partition("/")[0] == path
 
 
-def _set_level(ask: Ask, form: Form, path: str) -> str:
+def _set_level(ask: Ask, form: Form, path: str) -> None:
     ask.hub.accounts.set_level(path, level=form.text("level") or None)
-    return ""
 
 
-def _grant(ask: Ask, form: Form, path: str) -> str:
+def _grant(ask: Ask, form: Form, path: str) -> None:
     ask.hub.accounts.grant(path, form.text("who"), form.text("role"))
-    return ""
 
 
-def _take(ask: Ask, form: Form, path: str) -> str:
+def _take(ask: Ask, form: Form, path: str) -> None:
     ask.hub.accounts.grant(path, form.text("who"), None)
-    return ""
 
 
-def _protect(ask: Ask, form: Form, path: str) -> str:
+def _protect(ask: Ask, form: Form, path: str) -> None:
     pattern = form.text("pattern")
     if not _is_own(pattern, path):
         example = f"{path}:v*" if "/" in path else f"{path}/*:v*"
         raise InvalidOption(f"'{pattern}' may stand for other names, too: write {example}")
     ask.hub.accounts.protect(pattern, on=form.text("do") == "protect")
-    return ""
 
 
-def _add_hook(ask: Ask, form: Form, path: str) -> str:
-    return add_hook(ask, form, path)
+def _remove_hook(ask: Ask, form: Form, path: str) -> None:
+    remove_hook(ask, form, _within(path))
 
 
-def _remove_hook(ask: Ask, form: Form, path: str) -> str:
-    return remove_hook(ask, form, _within(path))
-
-
-def _lasting(change: Callable[[Ask, Form, str], str]) -> Callable[[Ask, Form, str], str]:
+def _lasting(change: PathChange) -> PathChange:
     """A change by a token for all names alone: else what it makes would outlast it."""
 
-    def changed(ask: Ask, form: Form, path: str) -> str:
+    def changed(ask: Ask, form: Form, path: str) -> str | None:
         ask.check_unlimited()
         return change(ask, form, path)
 
     return changed
 
 
-CHANGE: dict[str, Callable[[Ask, Form, str], str]] = {
+CHANGE: dict[str, PathChange] = {
     "level": _set_level,  # as clients of the hub do with such tokens, too
     "grant": _lasting(_grant),
     "take": _lasting(_take),
     "protect": _lasting(_protect),
     "unprotect": _lasting(_protect),
-    "add-hook": _lasting(_add_hook),
+    "add-hook": _lasting(add_hook),
     "remove-hook": _lasting(_remove_hook),
 }
 
 
-def _of_repo(change: Callable[[Ask, Form, str], str]) -> Callable[[Ask, Form], str]:
+def _of_repo(change: PathChange) -> Change:
     return lambda ask, form: change(ask, form, ask.repo)
 
 
-def _of_namespace(change: Callable[[Ask, Form, str], str]) -> Callable[..., str]:
-    def changed(ask: Ask, form: Form, owner: str) -> str:
+def _of_namespace(change: PathChange) -> Change:
+    def changed(ask: Ask, form: Form, owner: str) -> str | None:
         _check_owned(ask, owner)
         return change(ask, form, owner)
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import Manifest
+from zoo.domain.manifest import Manifest, PlainFile
 from zoo.domain.snapshot import Snapshot
 from zoo.errors import NoCheckpoint
 from zoo.serve.hub.ask import Ask
@@ -57,6 +57,21 @@ class PickedVersion:
         if self.manifest is None:
             return None
         return self.snapshot.checkpoint if self.snapshot else self.digest
+
+    def holder(self, name: str) -> tuple[Digest, int]:
+        """The object that a file of it is in, at its beginning, and the bytes of the file.
+
+        Raises:
+            LookupError: It has no such file.
+        """
+        if self.snapshot:
+            stored = self.snapshot.by_path[name].stored
+        else:
+            files = self.manifest.files if self.manifest else ()
+            stored = {each.name: each for each in files}[name]
+        if not isinstance(stored, PlainFile):
+            raise LookupError(name)
+        return stored.object, stored.size
 
 
 def pick(ask: Ask) -> PickedVersion:

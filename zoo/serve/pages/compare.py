@@ -209,7 +209,11 @@ class ComparePage:
         for row in self.figures:
             pairs = [*zip(self.sides, row.values, strict=True)]
             pairs = [(side, each) for side, each in pairs if side.name not in elsewhere]
-            points = [(side.name, _point(each)) for side, each in pairs if each]
+            points = [
+                (side.name, Point(0, each.value, each.low, each.high))
+                for side, each in pairs
+                if each
+            ]
             if row.name in SCORE.values() and len(points) > 1:
                 return draw_intervals(points, f"{row.name.replace('_', ' ')} with 95% intervals")
         return Markup()
@@ -394,7 +398,3 @@ def _figures(comparison: Compared) -> Iterator[Figures]:
     for name in sorted(kept, key=lambda name: name.partition("@")[0] not in scores):
         values = tuple(column.metrics.get(name) for column in comparison.columns)
         yield Figures(name=name.replace("@", " on "), values=values)
-
-
-def _point(figure: Figure) -> Point:
-    return Point(0, figure.value, figure.low, figure.high)

@@ -95,7 +95,7 @@ def _device_of(ask: Ask, code: str) -> Device | None:
         raise Refused("TooMany", text) from None
 
 
-def _let_in(ask: Ask, form: Form) -> str:
+def _let_in(ask: Ask, form: Form) -> None:
     code, purpose = _code(ask, form), form.text("purpose")
     name = form.text("name") or "login"
     purposes = PURPOSES[: PURPOSES.index(ask.actor.purpose) + 1]
@@ -105,13 +105,11 @@ def _let_in(ask: Ask, form: Form) -> str:
     entry = Entry(account=ask.actor.name, name=name, purpose=purpose, token=ask.actor.id)
     if not ask.hub.accounts.devices.let_in(code, entry):
         raise UnknownName("code", form.text("user_code"))
-    return ""
 
 
-def _refuse(ask: Ask, form: Form) -> str:
+def _refuse(ask: Ask, form: Form) -> None:
     if not ask.hub.accounts.devices.refuse(_code(ask, form), ask.actor.name):
         raise UnknownName("code", form.text("user_code"))
-    return ""
 
 
 def _code(ask: Ask, form: Form) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from zoo.domain.digest import Digest
 from zoo.domain.limits import MIB
 from zoo.domain.words import shortened
 from zoo.errors import ZooError
@@ -95,7 +94,7 @@ def pictures_of(ask: Ask, picked: PickedVersion) -> Pictures | None:
     """
     try:
         examples = _read_examples(_in_checkpoint(ask, picked, EXAMPLES, TEXT_BYTES))
-        _holder(picked, SHEET)
+        picked.holder(SHEET)
     except (LookupError, ValueError, ZooError):
         return _kept(ask, picked)
     return _pictures(examples, f"/{picked.chosen.repo}/{SHEET}", picked.chosen.asked)
@@ -147,23 +146,10 @@ def _in_checkpoint(ask: Ask, picked: PickedVersion, name: str, most: int) -> byt
         LookupError: There is none.
         ValueError: It is too large.
     """
-    holder, size = _holder(picked, name)
+    holder, size = picked.holder(name)
     if size > most:
         raise ValueError(f"{name} has {size} bytes")
     return b"".join(read_object(ask.hub.workspace.store, holder, least=size))[:size]
-
-
-def _holder(picked: PickedVersion, name: str) -> tuple[Digest, int]:
-    if picked.snapshot:
-        entry = picked.snapshot.by_path.get(name)
-        holder, size = (entry.object, entry.size) if entry else (None, 0)
-    else:
-        files = picked.manifest.files if picked.manifest else ()
-        file = next((each for each in files if each.name == name), None)
-        holder, size = (file.object, file.size) if file else (None, 0)
-    if holder is None:
-        raise LookupError(name)
-    return holder, size
 
 
 def _in_run(ask: Ask, run: Run, name: str, most: int) -> bytes:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from zoo.domain.manifest import Manifest
-from zoo.domain.task import SCORE, TASKS, Task, is_count
+from zoo.domain.task import SCORE, is_count, task_of
 from zoo.serve.pages.svg import interval
 
-__all__ = ["Figure", "figures", "score", "task_of"]
+__all__ = ["Figure", "figures", "score"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,6 @@ class Figure:
             return Markup()
         assert self.value is not None
         return interval(self.value, self.low, self.high, f"{self.name} {self.text}, {self.ends}")
-
-
-def task_of(manifest: Manifest) -> Task:
-    """What the outputs of a checkpoint mean."""
-    name = (manifest.recipe or {}).get("task")
-    return next((task for task in TASKS if task == name), "classification")
 
 
 def figures(metrics: Mapping[str, float | None], first: str) -> tuple[Figure, ...]:

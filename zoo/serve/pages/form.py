@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from zoo.errors import Conflict, Invalid, InvalidOption, NotFound
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.router import Route, Scope
 from zoo.serve.hub.ask import Ask, Hub
 from zoo.serve.pages.page import Look, show, site_of
+from zoo.serve.pages.sign_in import away
 
-__all__ = ["Form", "form_route"]
+__all__ = ["Change", "Form", "form_route"]
 
 TAKES_AWAY = ("remove", "remove-hook", "revoke", "take", "unlink")
 """Forms that can be sent on a full disk, too: who may do something no more is kept from it then."""
-Change = Callable[..., str]
+Change = Callable[..., str | None]
 """From a request, a `Form` and the fields of its path: changes something. A secret that is shown
 this once, or nothing.
 """
@@ -51,7 +52,7 @@ def form_route(
     summary: str,
     *,
     scope: Scope,
-    errors: tuple[str, ...] = (),
+    errors: tuple[str, ...],
 ) -> Route[Hub]:
     """The row of the forms of a page: ``changes``, by what they send as ``do``. What was changed is
     shown by the page, which the browser is led to; what could not be, and secrets, at once.
@@ -65,24 +66,13 @@ def form_route(
         try:
             change = partial(changes[do], ask, form, **fields)
             secret = ask.hub.reserve.spend(change) if do in TAKES_AWAY else change()
-            site = replace(site, secret=secret)
+            site = replace(site, secret=secret or "")
         except (Invalid, NotFound, Conflict) as error:
             site, status, code = replace(site, error=error.message), 400, "BadRequest"
         if not (site.secret or site.error):
-            to = f"{site.root}{site.path}?done={do}"
-            headers = {"Location": to, "Cache-Control": "no-store"}
-            return Answer(status=303, headers=headers)
-        shown = show(site, template, look(ask.knowing_all(), **fields), status)
-        headers = {**shown.headers, "Cache-Control": "no-store"}
-        return replace(shown, headers=headers, code=code, message=site.error)
+            return away(ask.call, f"{site.path}?done={do}")
+        shown = show(site, template, look(ask.knowing_all(), **fields), status, NO_STORE)
+        return replace(shown, code=code, message=site.error)
 
     errors = ("BadRequest", *(("RepoNotFound",) if scope == "share" else ()), *errors)
-    return Route(
-        method="POST",
-        path=path,
-        scope=scope,
-        handler=send,
-        errors=errors,
-        summary=summary,
-        page=True,
-    )
+    return Route("POST", path, scope, send, summary, errors=errors, page=True)

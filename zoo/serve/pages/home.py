@@ -12,7 +12,7 @@ from zoo.errors import Invalid, UnknownName, ZooError
 from zoo.lookup.hints import Hint, hints
 from zoo.lookup.measured import with_images
 from zoo.lookup.ref_status import with_deprecations
-from zoo.registry import Facets, SearchResult
+from zoo.registry import SearchResult
 from zoo.serve.http.answer import Answer
 from zoo.serve.hub.account import front
 from zoo.serve.hub.ask import Ask
@@ -180,17 +180,13 @@ def _results_page(ask: Ask, text: str, query: Query, sort: str, asked: int) -> H
         more=not facets.complete,
         number=number,
         beyond=0 if results or asked == 1 else asked,
-        last=number == PAGES or _ends(facets, skip + len(results)),
+        last=number == PAGES or (facets.complete and skip + len(results) >= facets.total),
         metric=metric,
         rows=tuple(_folded(_row(each, metric) for each in results)),
         facets=facets_of(query, facets),
         new=f"pulled:yes updated>={datetime.now(UTC) - WEEK:%Y-%m-%d}",
         hints=() if results or skip else tuple(hints(registry, query, seen)),
     )
-
-
-def _ends(facets: Facets, shown: int) -> bool:
-    return facets.complete and shown >= facets.total
 
 
 def _row(result: SearchResult, metric: str) -> Row:

@@ -95,7 +95,7 @@ def add_hook(ask: Ask, form: Form, path: str, *, private: bool = False) -> str:
     return secret_of(ask, hooks.add_hook(ask, form.text("url"), path, private=private))
 
 
-def remove_hook(ask: Ask, form: Form, wanted: Callable[[str], bool]) -> str:
+def remove_hook(ask: Ask, form: Form, wanted: Callable[[str], bool]) -> None:
     """Tell one of them no more.
 
     Raises:
@@ -105,15 +105,14 @@ def remove_hook(ask: Ask, form: Form, wanted: Callable[[str], bool]) -> str:
     if hook_id not in [each.id for each in hooks_where(ask, wanted)]:
         raise UnknownName("webhook", hook_id)
     ask.hub.accounts.webhooks.remove(hook_id)
-    return ""
 
 
 def _add(ask: Ask, form: Form) -> str:
     return add_hook(ask, form, form.text("path"), private=form.text("private") == "yes")
 
 
-def _remove(ask: Ask, form: Form) -> str:
-    return remove_hook(ask, form, lambda _: True)
+def _remove(ask: Ask, form: Form) -> None:
+    remove_hook(ask, form, lambda _: True)
 
 
 FORMS = {"add-hook": _add, "remove-hook": _remove}

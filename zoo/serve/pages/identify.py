@@ -112,7 +112,7 @@ def look_identify(ask: Ask) -> IdentifyPage:
 
 def identify_form(ask: Ask) -> Answer:
     """What a file is whose keys were sent by the form."""
-    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    sent = ask.call.fields
     file = shortened(sent.get("file", "").strip(), LETTERS)
     try:
         page = _identified(ask, file, read_keys(sent.get("keys", "").strip().encode()))

@@ -12,13 +12,13 @@ from zoo.domain.digest import Digest
 from zoo.domain.hierarchy import HeadPart, Hierarchy, Unit
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.domain.words import plural, shortened
-from zoo.lookup.compare import STATISTICS
+from zoo.lookup.compare import STATISTICS, place
 from zoo.lookup.diff import UnitDiff
 from zoo.lookup.units import HEAD, Units, in_order, traced_network, units_of
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.seen import Other, VisibleNames
 from zoo.serve.pages.chosen import ShownVersion, pick
-from zoo.serve.pages.sharing import Share, place, shares, tensors_by_unit
+from zoo.serve.pages.sharing import Share, shares, tensors_by_unit
 from zoo.serve.pages.svg import Cell, level_of, strip
 
 __all__ = ["LayersPage", "TensorRow", "UnitRow", "look_layers"]

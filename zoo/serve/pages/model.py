@@ -15,7 +15,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.matrix import Matrix
 from zoo.domain.preprocessing import check_preprocessing
-from zoo.domain.task import SCORE
+from zoo.domain.task import SCORE, task_of
 from zoo.domain.words import shortened
 from zoo.errors import Unsupported, ZooError
 from zoo.lookup.calibrated import calibration_of
@@ -27,7 +27,7 @@ from zoo.serve.keep.view import CARD, LARGE
 from zoo.serve.pages.chart import draw_matrix
 from zoo.serve.pages.chosen import PickedVersion, ShownVersion, pick
 from zoo.serve.pages.examples import Pictures, pictures_of, pictures_of_run
-from zoo.serve.pages.figures import Figure, figures, task_of
+from zoo.serve.pages.figures import Figure, figures
 from zoo.serve.pages.kept_runs import drawable, runs_that_made
 from zoo.serve.pages.licensed import LicenseFacts, licensed
 from zoo.serve.pages.markdown import markdown
@@ -251,21 +251,12 @@ def _each_once(section: re.Match[str]) -> str:
 
 def _card(ask: Ask, picked: PickedVersion) -> tuple[str, bool]:
     """The README, and whether it is too long. One that was made here says what the page does."""
-    document = picked.snapshot or picked.manifest
-    if picked.digest is None or document is None:
-        return "", False
-    if picked.snapshot:
-        entry = picked.snapshot.by_path.get(CARD)
-        holder, size = (entry.object, entry.size) if entry else (None, 0)
-    else:
-        assert picked.manifest
-        file = next((file for file in picked.manifest.files if file.name == CARD), None)
-        holder, size = (file.object, file.size) if file else (None, 0)
-    if holder is None or size > LARGE:
-        return "", holder is not None
     try:
+        holder, size = picked.holder(CARD)
+        if size > LARGE:
+            return "", True
         data = b"".join(read_object(ask.hub.workspace.store, holder, least=size))[:size]
-    except ZooError:  # whoever asks for the file is told
+    except (LookupError, ZooError):  # whoever asks for the file is told of damage
         return "", False
     return data.decode(errors="replace"), False
 

@@ -6,7 +6,7 @@ template that shows it. The same value is the page's twin in JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Self
@@ -147,8 +147,7 @@ def page_routes(
 
     def data(ask: Ask, **fields: str) -> Answer:
         value = look(ask, **fields)
-        answer = json_answer(value, getattr(value, "http_status", 200))
-        return replace(answer, headers={**answer.headers, **BOTH})
+        return json_answer(value, getattr(value, "http_status", 200), BOTH)
 
     errors = ("RepoNotFound", *errors) if scope == "read" else errors
     row = partial(
@@ -170,11 +169,18 @@ def site_of(ask: Ask, twin: str = "") -> Site:
     return replace(site, twin=twin, admin=admin, limited=limited, done=done)
 
 
-def show(site: Site, template: str, value: object, status: int = 200) -> Answer:
+def show(
+    site: Site,
+    template: str,
+    value: object,
+    status: int = 200,
+    headers: Mapping[str, str] = HEADERS,
+) -> Answer:
     """The page that shows a value: a template in which that is ``page``, and `Site` is ``site``."""
     page_template = _templates().get_template(template)
     text = page_template.render(page=value, site=site, url=site.url, static=site.static)
-    return Answer(status=status, headers=HEADERS, body=text.encode("utf-8", "replace"))
+    body = text.encode("utf-8", "replace")
+    return Answer(status=status, headers={**HEADERS, **headers}, body=body)
 
 
 def wants_page(call: Call) -> bool:

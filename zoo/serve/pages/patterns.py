@@ -22,9 +22,8 @@ def look_patterns(ask: Ask) -> Patterns:
     return Patterns(patterns=tuple(ask.hub.accounts.patterns()))
 
 
-def _protect(ask: Ask, form: Form) -> str:
+def _protect(ask: Ask, form: Form) -> None:
     ask.hub.accounts.protect(form.text("pattern"), on=form.text("do") == "protect")
-    return ""
 
 
 FORMS = {"protect": _protect, "unprotect": _protect}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -111,7 +111,9 @@ def look_people(ask: Ask) -> People:
         [e for e in everybody if query in e.name and e.team == is_team] for is_team in (False, True)
     )
     named = {each.name for each in everybody}
-    others = sorted(each for each in _namespaces(ask, roles) - named if query in each)
+    namespaces = {path.partition("/")[0] for path in roles}
+    namespaces |= {*folders(ask.hub.workspace.store.backend, "refs/")}
+    others = sorted(each for each in namespaces - named if query in each)
     return People(
         query=query,
         users=tuple(_user(each, tokens.get(each.name, [])) for each in users[:SHOWN]),
@@ -123,11 +125,6 @@ def look_people(ask: Ask) -> People:
         left=sum(max(0, len(each) - SHOWN) for each in (users, teams, others)),
         lasting=not ask.actor.ends,
     )
-
-
-def _namespaces(ask: Ask, paths: Iterable[str]) -> set[str]:
-    there = folders(ask.hub.workspace.store.backend, "refs/")
-    return {*there, *(path.partition("/")[0] for path in paths)}
 
 
 def _user(account: Account, tokens: list[Token]) -> User:
@@ -169,30 +166,20 @@ def _add_user(ask: Ask, form: Form) -> str:
     return str(accounts.new_token(name, "first", purpose)[1])
 
 
-def _add_team(ask: Ask, form: Form) -> str:
+def _add_team(ask: Ask, form: Form) -> None:
     ask.hub.accounts.add(form.text("name"), team=True)
-    return ""
 
 
-def _remove(ask: Ask, form: Form) -> str:
+def _remove(ask: Ask, form: Form) -> None:
     name = form.text("name")
     if name == ask.actor.name:
         raise InvalidOption("that is your own account: another admin can delete it")
     ask.hub.accounts.remove(name, team=form.text("kind") == "team", by=ask.actor.name)
-    return ""
 
 
 FORMS = {"add-user": _add_user, "add-team": _add_team, "remove": _remove}
 """What the forms of the page of all do."""
 
 
-def _make(ask: Ask, form: Form, user: str) -> str:
-    return make_token(ask, form, user)
-
-
-def _revoke(ask: Ask, form: Form, user: str) -> str:
-    return revoke_token(ask, form, user)
-
-
-PERSON_FORMS = {"make": _make, "revoke": _revoke}
+PERSON_FORMS = {"make": make_token, "revoke": revoke_token}
 """What those of the page of one do."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
@@ -17,7 +16,7 @@ from zoo.lookup.history import all_advice
 from zoo.lookup.run_files import DEPTH, SIZES, ByClass, Confusion, Depths, RunReport
 from zoo.lookup.runs import METRICS, REPORT, RUN, Run
 from zoo.lookup.side_by_side import Figure
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.reach import sees_all
@@ -31,6 +30,7 @@ from zoo.serve.pages.known import KnownCheckpoint, known
 from zoo.serve.pages.page import show, site_of
 from zoo.serve.pages.reliability import draw_reliability
 from zoo.serve.pages.runs import NOWHERE, score_of, where_of
+from zoo.serve.pages.sign_in import away
 
 __all__ = ["RunPage", "delete_run", "look_run", "run_events"]
 
@@ -42,7 +42,7 @@ NAMED = 8
 """Units that have their name below a depth curve."""
 RETRY_MS = 1500
 """A browser asks again so often for what is new."""
-EVENTS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+EVENTS = {"Content-Type": "text/event-stream", **NO_STORE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,8 +276,7 @@ def delete_run(ask: Ask, id: str) -> Answer:  # noqa: A002 - the field of the pa
     if ask.call.form.get("do") != ["delete"]:
         raise Refused("BadRequest", "no form of this page sends that")
     ask.hub.reserve.spend(lambda: delete_reported(ask, id))
-    headers = {"Location": f"{urlsplit(ask.call.base).path}/runs", "Cache-Control": "no-store"}
-    return Answer(status=303, headers=headers)
+    return away(ask.call, "/runs")
 
 
 def _stamp(folder: Path) -> str:

@@ -125,17 +125,16 @@ def _make(ask: Ask, form: Form) -> str:
     return make_token(ask, form, _check(ask))
 
 
-def _revoke(ask: Ask, form: Form) -> str:
-    return revoke_token(ask, form, _check(ask))
+def _revoke(ask: Ask, form: Form) -> None:
+    revoke_token(ask, form, _check(ask))
 
 
-def _unlink(ask: Ask, form: Form) -> str:
+def _unlink(ask: Ask, form: Form) -> None:
     """Have somebody sign in as the account no more. A session by a provider may do that, too."""
     account = _check(ask)
     # As they were sent: a subject may begin with a space.
     issuer, subject = (form.fields.get(name, [""])[-1] for name in ("issuer", "subject"))
     ask.hub.accounts.providers.unlink(issuer, subject, account=account)
-    return ""
 
 
 FORMS = {"make": _make, "revoke": _revoke, "unlink": _unlink}

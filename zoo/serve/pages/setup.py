@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from zoo.errors import Conflict, Invalid
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
 from zoo.serve.hub.ask import Ask
@@ -80,5 +80,4 @@ def _open(ask: Ask, key: str) -> Seal:
 
 
 def _shown(site: Site, name: str, status: int = 200) -> Answer:
-    shown = show(site, "setup.html", SetupForm(name), status)
-    return replace(shown, headers={**shown.headers, "Cache-Control": "no-store"})
+    return show(site, "setup.html", SetupForm(name), status, NO_STORE)

@@ -10,6 +10,7 @@ from itertools import islice
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import Manifest, Tensor
 from zoo.errors import ZooError
+from zoo.lookup.compare import place
 from zoo.lookup.units import Units
 from zoo.serve.hub.ask import Ask
 from zoo.serve.hub.seen import Other, VisibleNames
@@ -36,13 +37,6 @@ class Share:
     ancestor: bool
     bytes: int
     units: tuple[str, ...]
-
-
-def place(tensor: Tensor) -> tuple[object, ...]:
-    """Where the store has a tensor's bytes, and what they are read as: two tensors of which that is
-    equal are equal. Where it differs, they may be.
-    """
-    return tensor.object, tensor.offset, tensor.dtype, tensor.shape
 
 
 def tensors_by_unit(manifest: Manifest, units: Units) -> Mapping[str, list[Tensor]]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
+from zoo.domain import words
 from zoo.domain.task import COUNTS
 from zoo.domain.words import ago
 
@@ -25,7 +26,6 @@ __all__ = [
 
 NONE = "\N{EN DASH}"
 SIGNS = re.compile(r"(?<=[/_.:-])")
-UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 
 def whole(number: int | None) -> str:
@@ -35,23 +35,12 @@ def whole(number: int | None) -> str:
 
 def amount(number: float | None) -> str:
     """A count in short: ``4.7M``; a dash for None."""
-    if number is None:
-        return NONE
-    for limit, unit in UNITS:
-        if number >= limit:
-            return f"{number / limit:.1f}{unit}"
-    return f"{number:g}"
+    return NONE if number is None else words.amount(number)
 
 
 def size(number: float | None) -> str:
     """Bytes: ``18.7 MB``; a dash for None."""
-    if number is None:
-        return NONE
-    for unit in ("B", "kB", "MB"):
-        if abs(number) < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
+    return NONE if number is None else words.size(number)
 
 
 def breaks(text: str) -> Markup:
@@ -66,9 +55,7 @@ def called(figure: str) -> str:
 
 def percent(share: float | None) -> str:
     """A share, which is whole only if it is: ``97.3%``; a dash for None."""
-    if share is None:
-        return NONE
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+    return NONE if share is None else words.percent(share)
 
 
 def lasting(seconds: float) -> str:

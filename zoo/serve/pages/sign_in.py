@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.call import Call
 from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
@@ -59,7 +59,7 @@ def form_of(ask: Ask, goes: str, error: str = "") -> SignIn:
 
 def sign_in(ask: Ask) -> Answer:
     """Begin a session with the token that was sent, and go on; or the form once more."""
-    sent = {name: values[-1] for name, values in ask.call.form.items()}
+    sent = ask.call.fields
     accounts, goes = ask.hub.accounts, local_path(sent.get("next", ""))
     actor, _ = accounts.authenticate(sent.get("token", "").strip())
     if actor is None:
@@ -96,7 +96,7 @@ def away(call: Call, path: str, cookie: str = "") -> Answer:
     headers = {
         "Location": f"{urlsplit(call.base).path}{path}",
         **({"Set-Cookie": cookie} if cookie else {}),
-        "Cache-Control": "no-store",
+        **NO_STORE,
     }
     return Answer(status=303, headers=headers)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from dataclasses import replace
 from functools import partial
 from hmac import compare_digest
 from itertools import islice
@@ -28,7 +29,7 @@ from zoo.errors import (
     UnknownName,
     ZooError,
 )
-from zoo.serve.http.answer import Answer
+from zoo.serve.http.answer import NO_STORE, Answer
 from zoo.serve.http.cookie import read_cookie, set_cookie
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.guard import check_origin
@@ -98,7 +99,7 @@ def begin(ask: Ask, provider: str) -> Answer:
     headers = {
         "Location": to,
         "Set-Cookie": set_cookie(ask.call, cookie, LASTS, COOKIE),
-        "Cache-Control": "no-store",
+        **NO_STORE,
     }
     return Answer(status=303, headers=headers)
 
@@ -315,7 +316,6 @@ def _down(provider: Provider, error: ZooError) -> _Not:
 def _again(ask: Ask, goes: str, why: _Not, status: int) -> Answer:
     """The form to sign in, with why somebody is not."""
     ask.hub.accounts.audit.refuse("Forbidden", "", f"{ask.call.path}: {why.why}")
-    shown = show(site_of(ask), "sign_in.html", form_of(ask, goes, why.said), status)
-    code = "Busy" if status == 503 else "Forbidden"
-    headers = {**shown.headers, "Cache-Control": "no-store"}
-    return Answer(status=status, headers=headers, body=shown.body, code=code, message=why.said)
+    form = form_of(ask, goes, why.said)
+    shown = show(site_of(ask), "sign_in.html", form, status, NO_STORE)
+    return replace(shown, code="Busy" if status == 503 else "Forbidden", message=why.said)

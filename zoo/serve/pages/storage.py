@@ -362,11 +362,10 @@ def _scrub(scrub: Pass | None) -> ScrubPass | None:
     )
 
 
-def _set_quota(ask: Ask, form: Form) -> str:
+def _set_quota(ask: Ask, form: Form) -> None:
     most = form.text("bytes")
     bytes_ = None if most in ("", "none") else read_bytes(most)
     ask.hub.accounts.quotas.set(form.text("namespace"), bytes_)
-    return ""
 
 
 FORMS = {"quota": _set_quota}

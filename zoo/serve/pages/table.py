@@ -36,17 +36,14 @@ REVISION = ("RevisionNotFound", "EntryNotFound", "Busy")
 TRIED = ("RepoNotFound", "NoToken", "Forbidden", "NotImplemented", "TooMany", *REVISION)
 
 TRY_IMAGE: Route[Hub] = Route(
-    method="POST", path=f"{REPO}/try.json", scope="read", handler=try_image, streams=True,
-    within=SENT_SECONDS, errors=TRIED, query=("revision", "output"),
-    summary="what a model says of an image, in JSON",
+    "POST", f"{REPO}/try.json", "read", try_image, "what a model says of an image, in JSON",
+    streams=True, within=SENT_SECONDS, errors=TRIED, query=("revision", "output"),
 )  # fmt: skip
 """For programs, too."""
 
 MODEL: tuple[Route[Hub], ...] = (
-    Route(
-        method="GET", path=f"{REPO}:{{tag}}", scope="read", handler=files.to_tag, page=True,
-        errors=("RepoNotFound",), summary="to the page of what commands call so",
-    ),
+    Route("GET", f"{REPO}:{{tag}}", "read", files.to_tag, "to the page of what commands call so",
+          page=True, errors=("RepoNotFound",)),
     *page_routes(
         REPO, "model.html", look_model, "a model", errors=REVISION, twin=f"{REPO}/index.json"
     ),
@@ -60,15 +57,12 @@ MODEL: tuple[Route[Hub], ...] = (
     *page_routes(
         f"{REPO}/try", "try.html", look_try, "to try an image with a model", errors=REVISION
     ),
-    Route(
-        method="POST", path=f"{REPO}/try", scope="read", handler=try_form, page=True, streams=True,
-        within=SENT_SECONDS, errors=TRIED, summary="page: what a model says of an image",
-    ),
+    Route("POST", f"{REPO}/try", "read", try_form, "page: what a model says of an image", page=True,
+          streams=True, within=SENT_SECONDS, errors=TRIED),
     TRY_IMAGE,
-    *(Route(
-        method="GET", path=f"{REPO}/{path}", scope="read", handler=handler, page=True,
-        errors=("RepoNotFound",), summary="to the page of what has this address at the hub",
-    ) for path, handler in (
+    *(Route("GET", f"{REPO}/{path}", "read", handler,
+            "to the page of what has this address at the hub", page=True, errors=("RepoNotFound",))
+      for path, handler in (
         ("tree/{revision}", files.to_tree), ("tree/{revision}/{path...}", files.to_tree),
         ("blob/{revision}/{path...}", files.to_tree), ("commit/{revision}", files.to_commit),
         ("commits/{revision}", files.to_commits),
@@ -92,23 +86,14 @@ TRAINED: tuple[Route[Hub], ...] = (
     *page_routes("/runs", "runs.html", look_runs, "the fine-tunes of this zoo", scope="listed"),
     # The id takes in all of a part of a path.
     *reversed(RUN),
-    Route(
-        method="POST", path="/-/runs/{id}", scope="account", handler=delete_run, page=True,
-        errors=("NoToken", "NotFound", "Forbidden", "BadRequest"),
-        summary="delete a run that was reported",
-    ),
-    Route(
-        method="GET", path="/-/runs/{id}/events", scope="listed", handler=run_events, page=True,
-        errors=("NotFound",), summary="what a run shows now, as a server-sent event",
-    ),
-    Route(
-        method="GET", path="/-/runs/{id}/examples.png", scope="listed", handler=run_sheet,
-        page=True, errors=("NotFound",), summary="small test images that a run kept",
-    ),
-    Route(
-        method="GET", path=f"{REPO}/examples.png", scope="read", handler=model_sheet, page=True,
-        errors=("RepoNotFound", *REVISION), summary="small test images that a checkpoint has",
-    ),
+    Route("POST", "/-/runs/{id}", "account", delete_run, "delete a run that was reported",
+          page=True, errors=("NoToken", "NotFound", "Forbidden", "BadRequest")),
+    Route("GET", "/-/runs/{id}/events", "listed", run_events,
+          "what a run shows now, as a server-sent event", page=True, errors=("NotFound",)),
+    Route("GET", "/-/runs/{id}/examples.png", "listed", run_sheet,
+          "small test images that a run kept", page=True, errors=("NotFound",)),
+    Route("GET", f"{REPO}/examples.png", "read", model_sheet,
+          "small test images that a checkpoint has", page=True, errors=("RepoNotFound", *REVISION)),
     *page_routes(
         f"{REPO}/lineage", "lineage.html", look_lineage, "what derives from what",
         errors=("RevisionNotFound",),
@@ -122,51 +107,34 @@ IDENTIFY: tuple[Route[Hub], ...] = (
         "/-/identify", "identify.html", look_identify, "to choose a file, and learn what it is",
         scope="listed",
     ),
-    Route(
-        method="POST", path="/-/identify", scope="listed", handler=identify_form, page=True,
-        errors=("Forbidden", "BadRequest"), summary="page: which checkpoint has these keys",
-    ),
-    Route(
-        method="POST", path="/-/identify.json", scope="listed", handler=identify_keys,
-        errors=("BadRequest",), summary="which checkpoint has these keys, in JSON",
-    ),
+    Route("POST", "/-/identify", "listed", identify_form, "page: which checkpoint has these keys",
+          page=True, errors=("Forbidden", "BadRequest")),
+    Route("POST", "/-/identify.json", "listed", identify_keys,
+          "which checkpoint has these keys, in JSON", errors=("BadRequest",)),
 )  # fmt: skip
 """What an unknown file is."""
 
 PAGES: tuple[Route[Hub], ...] = (
-    Route(
-        method="GET", path="/", scope="listed", handler=home, page=True,
-        summary="page: what there is; for programs, what this is, in words",
-    ),
+    Route("GET", "/", "listed", home, "page: what there is; for programs, what this is, in words",
+          page=True),
     HOME[1],
     SIGN_IN[0],
-    Route(
-        method="POST", path="/sign-in", scope="listed", handler=sign_in, page=True,
-        errors=("Forbidden", "BadRequest"), summary="begin a session, with a token",
-    ),
-    Route(
-        method="POST", path="/sign-out", scope="listed", handler=sign_out, page=True,
-        errors=("Forbidden",), summary="end it",
-    ),
-    *(Route(
-        method="GET", path=f"/-/sso/{{provider}}{path}", scope="listed", handler=handler, page=True,
-        query=query, errors=("NotFound", "NoToken", "Forbidden", "Busy"), summary=summary,
-    ) for path, handler, query, summary in (
+    Route("POST", "/sign-in", "listed", sign_in, "begin a session, with a token", page=True,
+          errors=("Forbidden", "BadRequest")),
+    Route("POST", "/sign-out", "listed", sign_out, "end it", page=True, errors=("Forbidden",)),
+    *(Route("GET", f"/-/sso/{{provider}}{path}", "listed", handler, summary, page=True, query=query,
+            errors=("NotFound", "NoToken", "Forbidden", "Busy"))
+      for path, handler, query, summary in (
         ("", sso.begin, ("next", "link"), "to sign in by another service"),
         ("/back", sso.come_back, ("state", "code", "iss", "error"), "who comes back from there"),
     )),
-    Route(
-        method="GET", path="/-/open", scope="open", handler=open_link, page=True,
-        errors=("NotFound", "NoToken"), summary="the link that `zoo ui` prints",
-    ),
-    Route(
-        method="GET", path="/-/setup", scope="listed", handler=look_setup, page=True,
-        query=("key",), summary="the link that a new server prints: to make the first account",
-    ),
-    Route(
-        method="POST", path="/-/setup", scope="listed", handler=set_up, page=True,
-        errors=("Forbidden", "BadRequest"), summary="make it, and begin a session",
-    ),
+    Route("GET", "/-/open", "open", open_link, "the link that `zoo ui` prints", page=True,
+          errors=("NotFound", "NoToken")),
+    Route("GET", "/-/setup", "listed", look_setup,
+          "the link that a new server prints: to make the first account", page=True,
+          query=("key",)),
+    Route("POST", "/-/setup", "listed", set_up, "make it, and begin a session", page=True,
+          errors=("Forbidden", "BadRequest")),
     *TRAINED,
     *SETTINGS,
     *IDENTIFY,
@@ -178,10 +146,8 @@ PAGES: tuple[Route[Hub], ...] = (
         "/-/listed", "listed.html", look_listed, "what a source lists", scope="listed",
         errors=("NotFound",),
     ),
-    Route(
-        method="GET", path="/-/{digest}/{file}", scope="open", handler=asset,
-        errors=("NotFound",), summary="a style sheet or a script of the pages",
-    ),
+    Route("GET", "/-/{digest}/{file}", "open", asset, "a style sheet or a script of the pages",
+          errors=("NotFound",)),
     *MODEL,
 )  # fmt: skip
 """The routes."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from zoo.domain.limits import TRIED_IMAGE_BYTES
 from zoo.domain.words import shortened
-from zoo.serve.http.answer import Answer, json_answer
+from zoo.serve.http.answer import NO_STORE, Answer, json_answer
 from zoo.serve.http.errors import Refused
 from zoo.serve.http.multipart import read_multipart
 from zoo.serve.hub.ask import Ask
@@ -42,7 +42,6 @@ SENT_SECONDS = 60
 LARGE = f"an image has at most {TRIED_IMAGE_BYTES} bytes here"
 LETTERS = 120
 SIDE = 512
-FRESH = {"Cache-Control": "no-store"}
 OFF = "this server tries no images; whoever runs it can have it do so: zoo serve --try"
 ABOUT_SENT = ("BadRequest", "TooLarge", "TooSlow", "TooMany", "Busy", "Failed")
 """Refusals that the page tells beside its form."""
@@ -151,11 +150,10 @@ def try_form(ask: Ask) -> Answer:
             raise
         refused = error
     if refused is None:
-        shown = show(site_of(ask), "try.html", page)
-        return replace(shown, headers={**shown.headers, **FRESH})
+        return show(site_of(ask), "try.html", page, headers=NO_STORE)
     page = replace(page, error=refused.message)
     shown = show(site_of(ask), "try.html", page, refused.status)
-    headers = {**refused.answer().headers, **shown.headers, **FRESH}
+    headers = {**refused.answer().headers, **shown.headers, **NO_STORE}
     return replace(shown, headers=headers, code=refused.code, message=refused.message)
 
 
@@ -164,8 +162,7 @@ def try_image(ask: Ask) -> Answer:
     picked = pick(ask)
     with _admitted(ask, picked) as tryouts:
         result = _answer(tryouts, picked, _sent(ask, 0), ask.call.query.get("output", ""))
-    answer = json_answer(result)
-    return replace(answer, headers={**answer.headers, **FRESH})
+    return json_answer(result, headers=NO_STORE)
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.snapshot import Snapshot
 from zoo.domain.words import shortened
 from zoo.errors import MissingObject, ZooError
+from zoo.lookup.compare import place
 from zoo.lookup.units import Units, in_order, units_of
 from zoo.serve.hub.ask import Ask, iso_time
 from zoo.serve.keep.history import Commit
 from zoo.serve.pages.chosen import ShownVersion, pick
 from zoo.serve.pages.figures import Figure, score
 from zoo.serve.pages.number import number_in
-from zoo.serve.pages.sharing import place
 from zoo.store.files import group_of
 
 __all__ = ["CommitChanges", "Version", "VersionsPage", "VersionRow", "look_versions"]
@@ -202,7 +202,7 @@ class _Changes:
             return CommitChanges(gone=True)
         own, theirs = self._tensors(new), self._tensors(old)
         units = self._of(new)
-        here = {name: units.unit_of(name) if units else _unit(name) for name in own}
+        here = {name: units.unit_of(name) if units else group_of(name, 2)[0] for name in own}
         changed = {here[name] for name, at in own.items() if theirs.get(name) != at}
         files = _changed(_files(new), _files(old))
         return CommitChanges(
@@ -229,9 +229,6 @@ class _Changes:
         return document
 
     def _tensors(self, document: Manifest | Snapshot | None) -> Mapping[str, Place]:
-        if isinstance(document, Snapshot):
-            per_file = [each.weights.tensors for each in document.files if each.weights]
-            return {tensor.name: place(tensor) for tensors in per_file for tensor in tensors}
         return {tensor.name: place(tensor) for tensor in document.tensors} if document else {}
 
     def _of(self, document: Manifest | Snapshot) -> Units | None:
@@ -242,10 +239,6 @@ class _Changes:
         if key not in self._units:
             self._units[key] = units_of(self._ask.hub.workspace, manifest)
         return self._units[key]
-
-
-def _unit(tensor: str) -> str:
-    return group_of(tensor, 2)[0]
 
 
 def _classes(manifest: Manifest | None) -> tuple[str, ...]:

@@ -99,13 +99,10 @@ class Issuer:
         """
         uri = self.metadata().jwks_uri
         for oldest in (KEPT, AGAIN):
-            keys = self._document(uri, oldest, self._keys_of)
+            keys = self._document(uri, oldest, lambda data: self._read(data, _Keys).keys)
             if matches := [key for key in keys if name is None or key.get("kid") == name]:
                 return [*matches]
         return []
-
-    def _keys_of(self, data: bytes) -> list[dict[str, object]]:
-        return self._read(data, _Keys).keys
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], who: str

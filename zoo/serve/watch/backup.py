@@ -77,7 +77,8 @@ def back_up(workspace: Workspace, to: Path) -> tuple[int, int]:
         check_names(source, target)
         to.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.write_text(f"{of}\n")
-        sizes = [] if shared else _copied_all(root, to, _databases(root))
+        databases = sorted(path for path in root.iterdir() if path.name.endswith(DATABASE))
+        sizes = [] if shared else _copied_all(root, to, databases)
         sizes += copy_store(source, target, damaged)
         sizes += _copied_all(root, to, [root / KEY] if shared else _rest(root))
         os.sync()
@@ -110,10 +111,6 @@ def copy_to_bucket(workspace: Workspace, to: str) -> tuple[int, int]:
         tell_damaged(source, target, damaged)  # once that is mended, the same copy resumes
         target.delete(UNFINISHED)
     return len(sizes), sum(sizes)
-
-
-def _databases(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.name.endswith(DATABASE))
 
 
 def _rest(root: Path) -> Iterator[Path]:
