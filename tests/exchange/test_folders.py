@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,7 @@ from zoo.backbones.load import load
 from zoo.domain.manifest import Head
 from zoo.domain.reference import Reference
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import task_of
 from zoo.errors import InvalidOption, InvalidWeights, Unsupported
 from zoo.exchange.acquire import acquire_at
 from zoo.exchange.adapt import adapt
@@ -160,6 +162,38 @@ def test_a_truncated_one_is_pulled_from_where_it_was_published(
     hub.commit("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
     digest = acquire_at(workspace, str(BACK), "hf://org/net")[0].manifest
     assert workspace.store.manifest(digest).backbone.options["truncate"] == "layer2.0"
+
+
+@pytest.mark.parametrize("task", ["regression", "multi-label"])
+def test_what_the_outputs_mean_comes_back(
+    workspace: Workspace,
+    elsewhere: Workspace,
+    made: Made,
+    hub: HubServer,
+    tmp_path: Path,
+    task: str,
+) -> None:
+    """Numbers are no probabilities, in whatever zoo."""
+    made("test_resnet", "linear")
+    bare = workspace.store.manifest(workspace.names.resolve(str(MADE))[1])
+    told = replace(bare, recipe={"task": task, "data": "rooms"})
+    export(workspace, workspace.commit(told, MADE, "test"), folder := tmp_path / "told")
+    hub.commit("org/net", {path.name: path.read_bytes() for path in folder.iterdir()})
+    # Who imported the very bytes as those of classes before is not stuck with that.
+    config = json.loads((folder / "config.json").read_text())
+    del config["problem_type"]  # what transformers reads, by itself
+    (folder / "config.json").write_text(json.dumps(config))
+    assert config["zoo"].pop("task") == task
+    older = {**config["zoo"], "task": 7}
+    for name, part in (("unsaid", config["zoo"]), ("odd", older)):
+        shutil.copytree(folder, tmp_path / name)
+        (tmp_path / name / "config.json").write_text(json.dumps({**config, "zoo": part}))
+        digest = import_folder(elsewhere, tmp_path / name, BACK).manifest
+        assert task_of(elsewhere.store.manifest(digest)) == "classification"
+    again = import_folder(elsewhere, folder, Reference.parse("team/again"))
+    pulled, _ = acquire_at(elsewhere, "team/pulled", "hf://org/net")
+    for one in (again, pulled):
+        assert task_of(elsewhere.store.manifest(one.manifest)) == task
 
 
 def test_strangers_name_no_code(workspace: Workspace, made: Made, hub: HubServer) -> None:

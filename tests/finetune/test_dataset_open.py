@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -67,6 +68,36 @@ def test_classes_are_sorted_as_people_count(shapes: Path) -> None:
         shutil.copytree(shapes / "2", shapes / name)
     names = ("1", "02", "2", "10", "A", "a9", "a10", "b", "Squares")
     assert open_dataset(str(shapes)).classes == names
+
+
+def test_two_forms_of_one_name_are_one_class(shapes: Path) -> None:
+    """As where some of the folders come from another system."""
+    for form in ("NFC", "NFD"):
+        shutil.copytree(shapes / "2", shapes / normalize(form, "röt"))
+    dataset = open_dataset(str(shapes))
+    assert dataset.classes == ("2", "10", normalize("NFC", "röt"), "Squares")
+    assert Counter(target for _, target in everything(dataset)) == {0: 12, 1: 12, 2: 24, 3: 12}
+    # One form alone stays as it is written: runs of earlier versions are repeated by it.
+    shutil.rmtree(shapes / normalize("NFC", "röt"))
+    assert normalize("NFD", "röt") in open_dataset(str(shapes)).classes
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_two_forms_of_one_label_are_one(shapes: Path, tmp_path: Path, columns: bool) -> None:
+    names = [normalize(form, "röt") for form in ("NFC", "NFD")] + ["blau"]
+    paths = [path.as_posix() for path in sorted(shapes.rglob("*.png"))]
+    rows = [[path, names[at % 3]] for at, path in enumerate(paths)]
+    head = "path,labels"
+    if columns:
+        head = ",".join(["path", *names])
+        rows = [[path, *(str(int(each == name)) for each in names)] for path, name in rows]
+    lines = [head, *map(",".join, rows)]
+    (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    dataset = open_dataset(str(tmp_path / "table.csv"))
+    assert sorted(dataset.classes) == ["blau", names[0]]
+    counts = Counter(target for _, target in everything(dataset))
+    assert sorted(counts.values()) == [12, 24]
+    assert all(isinstance(target, tuple) and sum(target) == 1 for target in counts)
 
 
 def test_given_splits_are_kept(splits: Path) -> None:

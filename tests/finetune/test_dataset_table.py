@@ -12,6 +12,7 @@ from zoo.domain.task import Task
 from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
+from zoo.finetune.dataset.spec import DatasetOptions
 
 Rows = list[tuple[object, ...]]
 
@@ -167,6 +168,21 @@ def test_label_columns_of_something_else(shapes: Path) -> None:
         "'2' in the column 'a', which is neither 0 nor 1",
         "'' in the column 'b', which is neither 0 nor 1",
     ]
+
+
+def test_numbers_in_named_columns_are_told_the_task(shapes: Path) -> None:
+    rows: Rows = [(path, at / 4, at) for at, path in enumerate(paths(shapes))]
+    spec = written(shapes, "file,wide,high", rows)
+    chosen = DatasetOptions(label_column="wide,high")
+    with pytest.raises(InvalidData) as caught:
+        open_dataset(spec, opening=chosen)
+    assert "the columns wide, high were taken for labels of 0 and 1: --task regression" in (
+        caught.value.advice
+    )
+    with pytest.raises(InvalidData) as caught:
+        open_dataset(spec, task="multi-label", opening=chosen)
+    assert "taken for" not in caught.value.advice
+    assert open_dataset(spec, task="regression", opening=chosen).classes == ("wide", "high")
 
 
 def test_a_class_column_of_no_known_name_is_named(shapes: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -149,6 +150,7 @@ def test_names_that_match(name: str, found: int | None) -> None:
 
 
 def test_no_class_is_matched_twice() -> None:
+    assert match([normalize("NFD", "Ölbaum")], [normalize("NFC", "ölbaum")])
     assert match(["sea lion", "Sea_Lion"], ["Sea_Lion", "x"]) == {"Sea_Lion": 0}
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 import zoo
 from zoo import packages, plugins
 from zoo.domain.surgery import BuildOptions
+from zoo.domain.task import task_of
 from zoo_cli.main import main
 from zoo_transformers.architectures import ARCHITECTURES
 from zoo_transformers.backbone import TransformersBackbone
@@ -160,6 +161,34 @@ def test_an_encoder_without_a_classifier(shades: Path, tmp_path: Path) -> None:
         )
         z.finetune("team/base", shades, "team/shades", freeze="-1", epochs=1, device="cpu")
         assert z.load("team/shades")(images).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("problem", "task"),
+    [
+        ("regression", "regression"),
+        pytest.param("multi_label_classification", "multi-label", marks=pytest.mark.long),
+        (["odd"], "classification"),
+    ],
+)
+def test_what_outputs_mean_is_read_and_written(problem: Any, task: str, tmp_path: Path) -> None:
+    """Both by ``problem_type``, by which pipelines of transformers make probabilities, or none."""
+    plain("resnet-18", tmp_path / "saved", 3)
+    config = json.loads((tmp_path / "saved/config.json").read_text())
+    (tmp_path / "saved/config.json").write_text(json.dumps({**config, "problem_type": problem}))
+    with zoo.init(tmp_path / "home") as here, zoo.init(tmp_path / "other") as other:
+        here.import_folder(tmp_path / "saved", "team/base")
+        assert task_of(card(here.load("team/base")).manifest) == task
+        # Without the files that it came with, as a fine-tune is.
+        here.adapt("team/base", "team/made", image_size=(32, 32))
+        here.export("team/made", tmp_path / "out")
+        written = json.loads((tmp_path / "out/config.json").read_text())
+        assert written.get("problem_type") == (problem if task != "classification" else None)
+        # Who trains it on with transformers says anew what it is for.
+        again = {**written, "problem_type": "single_label_classification"}
+        (tmp_path / "out/config.json").write_text(json.dumps(again))
+        other.import_folder(tmp_path / "out", "team/again")
+        assert task_of(card(other.load("team/again")).manifest) == "classification"
 
 
 def test_what_came_with_its_configuration_comes_back_byte_for_byte(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
+from unicodedata import normalize
 
 from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
@@ -67,7 +68,9 @@ class Change(Result):
 
 def change_of(before: Manifest, after: Manifest) -> Change | None:
     """What differs where a name moves from one checkpoint to another; None if nothing does."""
-    old, has = (dict.fromkeys(each.classes) for each in (before, after))
+    old, has = (
+        dict.fromkeys(normalize("NFC", name) for name in each.classes) for each in (before, after)
+    )
     known = bool(old and has)
     change = Change(
         new=tuple(name for name in has if known and name not in old),

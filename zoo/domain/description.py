@@ -8,6 +8,7 @@ from zoo.domain.adapter import adapter_of
 from zoo.domain.manifest import UNKNOWN, Manifest
 from zoo.domain.plain import Json
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import TASKS, task_of
 from zoo.errors import Unsupported
 
 __all__ = ["KEY", "described", "description", "only_zoo_builds", "only_zoo_loads"]
@@ -17,6 +18,8 @@ KEY = "zoo"
 FORMAT = 1
 """That of a description: a manifest has one of its own, for its lineage."""
 TELLS = ("backbone", "head", "preprocessing", "classes", "license")
+TASK = "task"
+"""What the outputs mean, where they are no classes; versions before pass it over."""
 PLAIN_HEADS = ("native", "linear")
 
 
@@ -25,7 +28,9 @@ def description(manifest: Manifest) -> Json:
     whole = manifest.to_json()
     stated = manifest.provenance.get("preprocessing", "")
     guessed = {UNKNOWN: stated} if stated.startswith(UNKNOWN) else {}
-    return {"format": FORMAT, **{name: whole[name] for name in TELLS}, **guessed}
+    learned = task_of(manifest)
+    task = {} if learned == "classification" else {TASK: learned}
+    return {"format": FORMAT, **{name: whole[name] for name in TELLS}, **guessed, **task}
 
 
 def described(raw: Mapping[str, object]) -> Manifest:
@@ -41,6 +46,8 @@ def described(raw: Mapping[str, object]) -> Manifest:
     blank: dict[str, object] = {"weights": [], "files": [], "metrics": {}, "parents": []}
     if UNKNOWN in raw:  # versions before pass it over
         blank["provenance"] = {"preprocessing": raw[UNKNOWN]}
+    if raw.get(TASK) in TASKS[1:]:
+        blank["recipe"] = {TASK: raw[TASK]}
     manifest = Manifest.from_json({**blank, **{name: raw[name] for name in TELLS}})
     if Surgery.parse(manifest.backbone.options).lora is not None:
         raise Unsupported(

@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import Task
 from zoo.errors import Unsupported
 
 __all__ = ["CONFIG", "PROCESSOR", "Config", "Network", "in_bounds"]
@@ -29,6 +30,7 @@ class Network:
         classes: Class names in index order; empty where none are stated.
         published_classes: Whether its outputs are said to be those that the architecture was
             published with, without their names.
+        task: What its outputs mean.
     """
 
     architecture: str
@@ -36,6 +38,7 @@ class Network:
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] = ()
     published_classes: bool = False
+    task: Task = "classification"
 
 
 def in_bounds(options: Config, file: str) -> Surgery:

@@ -12,6 +12,7 @@ __all__ = [
     "COUNTS",
     "ERRORS",
     "PIPELINES",
+    "PROBLEM_TYPES",
     "SCORE",
     "TASKS",
     "Task",
@@ -20,6 +21,7 @@ __all__ = [
     "is_figure",
     "is_raw_loss",
     "task_of",
+    "task_of_problem",
     "with_intervals",
 ]
 
@@ -48,6 +50,14 @@ PIPELINES: dict[Task, tuple[str, str]] = {
 ``tasks/src/pipelines.ts``). It has no word for numbers, and takes a network of timm that tells none
 for a classifier."""
 
+PROBLEM_TYPES: dict[Task, str] = {
+    "classification": "single_label_classification",
+    "multi-label": "multi_label_classification",
+    "regression": "regression",
+}
+"""What transformers calls a task, as ``problem_type`` of a ``config.json``: by it its pipelines
+make probabilities of outputs, or none."""
+
 
 def task_of(manifest: Manifest) -> Task:
     """What the outputs of a checkpoint mean."""
@@ -61,6 +71,11 @@ COUNTS = {
     "test_seen": "test images seen in training",
 }
 """Figures that are numbers of images, or of groups of them, and no measures; for people."""
+
+
+def task_of_problem(problem: object) -> Task | None:
+    """Inverse of `PROBLEM_TYPES`; None of anything else."""
+    return next((task for task, name in PROBLEM_TYPES.items() if name == problem), None)
 
 
 def is_count(name: str) -> bool:

@@ -69,4 +69,5 @@ def _read(folder: Path, locator: str, there: set[str], like: Manifest) -> Manife
     provenance = (
         {"dataset": layout.record.dataset} if layout.record and layout.record.dataset else {}
     )
-    return replace(like, classes=layout.network.classes, recipe=None, provenance=provenance)
+    recipe = layout.whole.recipe if layout.whole else None
+    return replace(like, classes=layout.network.classes, recipe=recipe, provenance=provenance)

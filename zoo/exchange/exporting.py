@@ -27,10 +27,11 @@ from zoo.domain.manifest import Manifest, WeightsFile
 from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
+from zoo.domain.task import PROBLEM_TYPES, task_of
 from zoo.errors import Conflict, Unsupported, disk_errors
 from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
-from zoo.exchange.layouts import CARD
+from zoo.exchange.layouts import CARD, PROBLEM
 from zoo.exchange.origins import base_models
 from zoo.store import Store
 from zoo.store.atomic import write_whole
@@ -247,6 +248,9 @@ def _configuration(
 ) -> dict[str, str]:
     # Other libraries would read the weights without the adapter.
     own = {} if adapter_of(manifest) else backbone.export_config(module, manifest)
+    task = task_of(manifest)
+    if own and task != "classification":
+        own = {**own, PROBLEM: PROBLEM_TYPES[task]}
     config = {**(own or _config_note(manifest)), KEY: _part(manifest, record)}
     beside = (
         backbone.companions(module, manifest) if isinstance(backbone, SupportsConfigFiles) else {}

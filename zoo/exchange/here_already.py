@@ -94,6 +94,7 @@ def or_here(
     options, same = {*_stated(candidate)}, _made_from(sha256, alike)
     if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
         same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
+        same = [one for one in same if _task(whole) in (None, _task(one.manifest))]
     foreign = {
         one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
         for one in same
@@ -187,6 +188,10 @@ def _made_from(sha256: str, alike: Sequence[Candidate]) -> list[Candidate]:
         if one.match.verdict == "same"  # a file can hold several weights: --key says which
         and sha256 in hashes_of(one.manifest)
     ]
+
+
+def _task(manifest: Manifest) -> object:
+    return (manifest.recipe or {}).get("task")
 
 
 def _network(manifest: Manifest) -> tuple[Backbone, int]:

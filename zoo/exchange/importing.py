@@ -139,8 +139,8 @@ def import_folder(
 ) -> Imported:
     """Store the weights in ``folder`` as a checkpoint named ``ref``; its files say what network.
 
-    Of what ``zoo export`` wrote all but the recipe comes back, figures and parent as stated; of
-    other folders, what explains the weights.
+    Of what ``zoo export`` wrote all but the recipe comes back, of that the task, figures and parent
+    as stated; of other folders, what explains the weights.
 
     Raises:
         InvalidOption: No file in it says what network it is.

@@ -22,17 +22,28 @@ from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.plain import Json
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import task_of_problem
 from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
 from zoo.exchange.folder_record import RECORD, FolderRecord, read_record
 from zoo.exchange.origins import base_models_in
 
-__all__ = ["CARD", "CONFIG", "INDEX", "PublishedLayout", "explains", "parts", "read_layouts"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "INDEX",
+    "PROBLEM",
+    "PublishedLayout",
+    "explains",
+    "parts",
+    "read_layouts",
+]
 
 INDEX = ".index.json"
 """How the file ends that says which tensors are in which of several files."""
 CARD, OPEN_CLIP = "README.md", "open_clip_config.json"
 CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+PROBLEM = "problem_type"
 EXPLAINS = re.compile(
     r"README\.md|LICENSE[\w.-]*|NOTICE[\w.-]*|"
     + "|".join(map(re.escape, (CONFIG, PROCESSOR, OPEN_CLIP)))
@@ -176,6 +187,8 @@ def _zoo(config: Mapping[str, Any]) -> PublishedLayout:
     names = config.get("label_names")  # what timm reads, where somebody has renamed them
     if not labels and isinstance(names, list) and len(names) == whole.head.num_classes:
         whole = replace(whole, classes=tuple(map(str, names)))
+    if task := task_of_problem(config.get(PROBLEM)):  # of who trained on with transformers, too
+        whole = replace(whole, recipe=None if task == "classification" else {"task": task})
     network = Network(
         architecture=whole.backbone.architecture,
         surgery=Surgery(num_classes=whole.head.num_classes),
@@ -191,18 +204,20 @@ def _zoo(config: Mapping[str, Any]) -> PublishedLayout:
 def _configured(
     plugin: str, config: Mapping[str, object], processor: Mapping[str, object], names: Sequence[str]
 ) -> PublishedLayout:
+    task = task_of_problem(config.get(PROBLEM)) or "classification"
     known = plugins.known(plugin)
     with plugins.blaming("zoo.backbones", plugin):
         plain = known.read_config(config) if known else None
     if plain:
-        return PublishedLayout(plugin=plugin, network=plain, as_outlined=True)
+        network = replace(plain, task=task)
+        return PublishedLayout(plugin=plugin, network=network, as_outlined=True)
     backbone = plugins.backbone(plugin)
     if not isinstance(backbone, SupportsConfigFiles):
         raise Unsupported(f"{CONFIG} is of {plugin}, and the plugin here does not read it")
     network = backbone.read_config(config, processor, names)
     if network.architecture not in backbone.architectures():
         raise UnknownName(f"{plugin} architecture", f"{network.architecture:.100}")
-    return PublishedLayout(plugin=plugin, network=network)
+    return PublishedLayout(plugin=plugin, network=replace(network, task=task))
 
 
 def _open_clip(config: Mapping[str, object], there: Collection[str]) -> PublishedLayout:

@@ -161,6 +161,7 @@ class Origin:
         self, outputs: int, preprocessing: m.Preprocessing, classes: tuple[str, ...]
     ) -> m.Manifest:
         """The manifest of its network with so many outputs; without weights."""
+        task = self.layout.network.task if self.layout else "classification"
         return m.Manifest(
             backbone=m.Backbone(
                 plugin=self.plugin,
@@ -172,6 +173,7 @@ class Origin:
             classes=classes if len(classes) == outputs else (),
             weights=(),
             license=self.license,
+            recipe=None if task == "classification" else {"task": task},
         )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
+from unicodedata import normalize
 
 from blake3 import blake3
 from PIL import Image
@@ -25,6 +27,7 @@ __all__ = [
     "Sample",
     "SkippedImage",
     "Target",
+    "composed",
     "content_digest",
     "natural_sort",
     "parts_digest",
@@ -98,6 +101,28 @@ class Listing:
             return tuple(map(float, label))
 
         return [Sample(row.key, target(row.label)) for row in rows if row.label is not None]
+
+
+def composed(listing: Listing) -> Listing:
+    """The same, with the names of its classes in Unicode's form NFC where two of them are one but
+    for the form: what one system writes as a letter, another writes as a letter and its accent.
+    Else they stay as they are written: runs are repeated by them.
+    """
+    nfc = partial(normalize, "NFC")
+    classes = tuple(dict.fromkeys(map(nfc, listing.classes)))
+    # The columns of a regression go by their places.
+    if len(classes) == len(listing.classes) or listing.task == "regression":
+        return listing
+    if listing.classes == natural_sort(listing.classes):
+        classes = natural_sort(classes)
+
+    def named(label: Label | None) -> Label | None:
+        if isinstance(label, tuple):
+            return tuple(nfc(str(each)) for each in label)
+        return label if label is None else nfc(label)
+
+    rows = tuple(replace(row, label=named(row.label)) for row in listing.rows)
+    return replace(listing, classes=classes, rows=rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

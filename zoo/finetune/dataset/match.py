@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from unicodedata import normalize
 
 from zoo.finetune.dataset.wordnet import is_wordnet_id, label, wordnet_ids
 
@@ -12,9 +13,9 @@ __all__ = ["match"]
 def match(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     """Which of ``classes`` each name is; left out is one that is none, or that may be several.
 
-    A name is the same, else alike but for case, ``_`` and ``-``, else one of several with commas
-    between them, as ImageNet's are (``tench, Tinca tinca``). A WordNet id, as ImageNet's folders
-    are called, is the class that it stands for.
+    A name is the same, else alike but for case, ``_``, ``-`` and Unicode's form, else one of
+    several with commas between them, as ImageNet's are (``tench, Tinca tinca``). A WordNet id, as
+    ImageNet's folders are called, is the class that it stands for.
     """
     index: dict[str, int] = {}
     _add(index, {name: name for name in names}, [[name] for name in classes])
@@ -43,4 +44,5 @@ def _add(
 
 
 def _folded(name: str) -> str:
+    name = normalize("NFC", name)
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

@@ -30,6 +30,7 @@ from zoo.finetune.dataset.dataset import (
     Row,
     Sample,
     SkippedImage,
+    composed,
     content_digest,
     parts_digest,
 )
@@ -140,7 +141,7 @@ def _checked(
     progress: Progress,
 ) -> tuple[Listing, CheckedImages, dict[str, str]]:
     """What is listed, every image of it decoded, and what is wrong with those that are bad."""
-    listing = _list(spec, task, group_by, opening, cache)
+    listing = composed(_list(spec, task, group_by, opening, cache))
     listing.images.max_pixels = opening.max_pixels
     if cache:
         # What one limit allows another may not.

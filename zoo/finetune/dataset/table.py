@@ -106,7 +106,7 @@ def list_table(
         images=images,
         cache_key="\n".join(str(each.resolve()) for each in (path, *([root] * bool(opening.root)))),
         problems=() if task else _doubts(columns, listed),
-        taken=_taken(columns) if columns.guessed else "",
+        taken=_taken(columns) if columns.guessed or not task else "",
     )
 
 
@@ -279,12 +279,17 @@ def _doubts(columns: Columns, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _taken(columns: Columns) -> str:
-    """What columns were taken for of which no name says it, where they turn out to be no such."""
+    """What columns were taken for of which nothing says it, where they turn out to be no such."""
+    if not columns.guessed and (columns.task != "multi-label" or columns.joined):
+        return ""
     few = some(columns.labels)
     were = f"column {few} was" if len(columns.labels) == 1 else f"columns {few} were"
+    taken, numbers = f"the {were} taken for labels of 0 and 1", "--task regression"
+    if not columns.guessed:
+        return f"{taken}: {numbers} takes them for numbers"
     return (
-        f"the {were} taken for labels of 0 and 1, as no column is called 'label', "
-        "'labels' or 'target': --label-column NAME says which one has the class"
+        f"{taken}, as no column is called 'label', 'labels' or 'target': --label-column NAME says "
+        f"which one has the class, or with {numbers} which have numbers"
     )
 
 
