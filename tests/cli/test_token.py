@@ -197,7 +197,9 @@ def test_what_a_server_says_is_not_obeyed(
     }  # fmt: skip
 
     def answering(told: object) -> None:
-        monkeypatch.setattr("zoo.serve.native.tokens._private", lambda _: json_answer(told))
+        monkeypatch.setattr(
+            "zoo.serve.native.tokens.json_answer", lambda *_, **__: json_answer(told)
+        )
 
     answering({"tokens": [row], "made": row, "token": "zoo\x1b[2J"})
     for line in (("ls",), ("create", "--name", "x")):
