@@ -23,16 +23,17 @@ __all__ = ["edit"]
 def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
     """State what nobody wrote down of a checkpoint.
 
-    That is class names, preprocessing, license, data set, figures. Only what you give changes; the
-    weights, the lineage and all else stay. A checkpoint never changes: NAME moves to one of the
-    same weights, zoo log keeps the one before, and other names of that stay. What you say is
-    marked as stated; what was measured counts before it, and stays without --force. --metric NAME=
-    takes a stated figure back.
+    That is class names, task, preprocessing, license, data set, figures. Only what you give
+    changes; the weights, the lineage and all else stay. A checkpoint never changes: NAME moves to
+    one of the same weights, zoo log keeps the one before, and other names of that stay. What you
+    say is marked as stated; what was measured counts before it, and stays without --force.
+    --metric NAME= takes a stated figure back.
 
     \b
     Examples:
       zoo edit team/flowers --classes names.txt --license apache-2.0
       zoo edit team/flowers --mean 0.5 --std 0.5 --crop 0.9 --interpolation bicubic
+      zoo edit team/age --task regression
       zoo edit team/flowers --dataset flowers102 --metric accuracy=0.91
       zoo edit team/flowers --metric acuracy=          (a typing error is taken back)
     """

@@ -10,6 +10,7 @@ import click
 from zoo.domain import license_ids, metric_names
 from zoo.domain.preprocessing import FILTERS
 from zoo.domain.surgery import parse_size
+from zoo.domain.task import TASKS
 from zoo_cli.command import PATH
 from zoo_cli.output import note
 
@@ -66,6 +67,12 @@ OPTIONS = (
         type=PATH,
         metavar="FILE",
         help="A file with the class names in the order of the outputs: one on each line, or JSON.",
+    ),
+    click.option(
+        "--task",
+        type=click.Choice(TASKS),
+        help="What the outputs mean: one class of several (unless you say otherwise), labels that "
+        "each hold or not, or numbers.",
     ),
     click.option(
         "--mean",

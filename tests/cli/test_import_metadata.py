@@ -351,3 +351,36 @@ def test_a_fine_tune_says_that_the_preprocessing_of_its_base_is_a_guess(
     how = ("--mean", "0.5", "--std", "0.5", "--crop", "1", "--interpolation", "bicubic")
     empty("import", "net.safetensors", *AS, *how)  # but for the size, which the fine-tune says
     assert "unknown" not in empty(*tune, "--dry-run").err
+
+
+def test_what_the_outputs_mean_is_stated(empty: Run, state: State) -> None:
+    """A number is no probability; and what was stated of a file is not taken by others of it."""
+    torch.save(state, "net.pth")
+    Path("names.txt").write_text("length\nwidth\nheight\n")
+    stated = ("--task", "regression", "--classes", "names.txt")
+    done = empty("import", "net.pth", *AS, *stated).done()
+    assert "class names from the options; task from the options; unknown: prep" in done.out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    told = empty("predict", "team/net", "gray.png", "--json").json[0]
+    assert (told["outputs"], told["probabilities"]) == (["length", "width", "height"], [])
+    assert shown(empty)["recipe"] == {"task": "regression"}
+    again = empty("import", "net.pth", *AS[:3], "eve/net").done()
+    assert "same bytes as team/net (class names, task): what was stated there is not" in again.out
+    assert empty("predict", "eve/net", "gray.png", "--json").json[0]["probabilities"]
+    # The same weights in a file of another kind: what their classes are, and what they mean.
+    moved = {"conv1.0.weight": state["conv1.0.weight"] + 0.01}
+    save_file({**state, **moved}, "other.safetensors")  # trained on, its head as it was
+    told = empty("import", "other.safetensors", *AS[:3], "kim/net").done()
+    assert empty("show", "kim/net", "--json").json["recipe"] == {"task": "regression"}, told.out
+    wrong = empty("import", "net.pth", *AS[:3], "a/b", "--task", "numbers")
+    assert "'numbers' is not one of 'classification', 'multi-label', 'regression'" in wrong.err
+
+
+def test_what_the_outputs_mean_is_in_a_checkpoint_of_transformers(empty: Run, state: State) -> None:
+    kept = {"state_dict": state, "config": {"problem_type": "multi_label_classification"}}
+    torch.save(kept, "net.pth")
+    done = empty("import", "net.pth", *AS).done()
+    assert "task from the checkpoint's hyper-parameters" in done.out
+    assert shown(empty)["recipe"] == {"task": "multi-label"}
+    empty("import", "net.pth", *AS, "--task", "classification").done()
+    assert shown(empty)["recipe"] is None

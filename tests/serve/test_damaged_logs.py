@@ -4,6 +4,7 @@ was before the damage is not shown, as nobody can tell whether it was deleted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -109,3 +110,30 @@ def test_the_newest_is_told_of_and_others_are_served(root: Path, mine: Workspace
         team.pulled(OTHER)
         with pytest.raises(ZooError, match="copy that file"):
             team.pulled(NET)
+
+
+def test_what_is_mended_is_shown_again(root: Path, mine: Workspace) -> None:
+    """Without a restart, or another push: versions of before, and branches that begin there."""
+    before = committed(root, mine, "one", "two", "three")
+    with closing(Workspace(root)) as here:
+        one = here.store.history(REF)[1].manifest.hex
+    manifest = next(root.glob(f"manifests/**/*{one}*")).relative_to(root)
+    damaged = entry(root, 3)
+    kept = damaged.read_bytes()
+    damaged.write_bytes(b"}")
+    with serving(root) as served:
+        assert served.commit(NET, "four", Team(served, mine).token).status == 200
+    with serving(root) as served:  # finds what the first has noted
+        team = Team(served, mine)
+        assert served.ask(f"/zoo/v1/store/{manifest}", token=team.bob).status == 404
+        branch = f"/api/models/{NET}/branch/dev"
+        assert served.ask(branch, "POST", token=team.token).status == 200
+        dev = f"/api/models/{NET}/commits/dev"
+        shown = served.ask(dev, token=team.bob).json
+        assert len(shown) <= len(before)
+        damaged.write_bytes(kept)
+        assert [each["id"] for each in served.ask(dev, token=team.bob).json][1:] == before
+        end = time.monotonic() + 30
+        while served.ask(f"/zoo/v1/store/{manifest}", token=team.bob).status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.1)

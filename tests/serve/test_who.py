@@ -804,8 +804,8 @@ def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
         two = Reference.parse("a/two:v1")
         first, second, item, other = (Digest("blake3", f"{at}" * 64) for at in range(4))
         assert reach.unknown([first, second]) == {first, second}
-        reach.follow(one, 1, [first], {first: [item]})
-        reach.follow(two, 3, [first, second], {second: [other, item]})
+        reach.follow(one, 1, [first], {first: [item]}, whole=True)
+        reach.follow(two, 3, [first, second], {second: [other, item]}, whole=True)
         assert reach.unknown([first, second]) == set()
         assert (reach.followed(), reach.followed_to(two)) == ({one: 1, two: 3}, 3)
         assert sorted(reach.repos()) == ["a/one", "a/two"]
@@ -815,7 +815,7 @@ def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
         found = reach.reached([item, other], ["a/one", "a/two"])
         assert found[Witness(second, two, 3)] >= {other}
         assert reach.reached([item], []) == {}
-        reach.follow(one, 2, [], {})
+        reach.follow(one, 2, [], {}, whole=True)
         reach.forget(second)
         assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two, 3): {item}}
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from zoo.domain.task import Task
+
 __all__ = ["AUTO", "ImportOptions", "StatedOptions"]
 
 AUTO = "auto"
@@ -18,6 +20,7 @@ class StatedOptions(TypedDict, total=False):
     Attributes:
         license: License id.
         classes: Class names in index order, or a file with one on each line, or JSON.
+        task: What the outputs mean, where they are not one class of several.
         mean: Per-channel mean on a 0..1 scale.
         std: Per-channel standard deviation on a 0..1 scale.
         crop_pct: An image is resized to its size divided by this before the crop.
@@ -30,6 +33,7 @@ class StatedOptions(TypedDict, total=False):
 
     license: str | None
     classes: Path | str | Iterable[str] | None
+    task: Task | None
     mean: Iterable[float] | None
     std: Iterable[float] | None
     crop_pct: float | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "task_of",
     "task_of_problem",
     "with_intervals",
+    "with_task",
 ]
 
 Task = Literal["classification", "multi-label", "regression"]
@@ -63,6 +65,12 @@ def task_of(manifest: Manifest) -> Task:
     """What the outputs of a checkpoint mean."""
     learned = (manifest.recipe or {}).get("task")
     return next((task for task in TASKS if task == learned), "classification")
+
+
+def with_task(manifest: Manifest, task: Task) -> Manifest:
+    """``manifest`` of outputs that mean that."""
+    recipe = {**(manifest.recipe or {}), "task": task}
+    return replace(manifest, recipe=None if recipe == {"task": "classification"} else recipe)
 
 
 COUNTS = {

@@ -27,7 +27,7 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery, adapted_preprocessing
-from zoo.domain.task import task_of
+from zoo.domain.task import task_of, with_task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.architecture import of_checkpoint
 from zoo.exchange.commit import NewCheckpoint, new_checkpoint
@@ -159,20 +159,20 @@ def described_anew(base: Manifest, source: str) -> Manifest:
     """The manifest of other weights that are made of a checkpoint's: nothing that is said of its
     own, but what its outputs mean, and what its preprocessing is guessed by.
     """
-    task = task_of(base)
     stated = base.provenance.get("preprocessing", "")
     guessed = {"preprocessing": stated} if stated.startswith(m.UNKNOWN) else {}
     guessed |= {key: text for key, text in base.provenance.items() if key == m.GUESSED}
-    return replace(
+    plain = replace(
         base,
         weights=(),
         files=(),
-        recipe=None if task == "classification" else {"task": task},
+        recipe=None,
         freeze=None,
         metrics={},
         provenance={"source": source, **guessed},
         created=None,
     )
+    return with_task(plain, task_of(base))
 
 
 def _state(

@@ -23,6 +23,7 @@ from zoo.domain.manifest import EDITED, SETTINGS, STATED_HERE, Manifest
 from zoo.domain.reference import Reference
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import Task, task_of
 from zoo.errors import Conflict, InvalidOption, InvalidWeights
 from zoo.exchange.commit import new_checkpoint
 from zoo.exchange.complete_manifest import with_stated, without_stated
@@ -89,6 +90,7 @@ def edit(
     evaluations = EVALUATIONS.of(workspace.store.disk, digest)
     if not force:
         _check_unmeasured(ref, before, evaluations, origin.metrics)
+        _check_untrained(ref, before, origin.metadata[0].task)
     _check_unset(ref, before, unset, force=force)
     whole = _stated(workspace, before, origin, unset)
     changed = tuple(_changed(before, whole))
@@ -104,7 +106,8 @@ def edit(
     for bench in BENCHES.of(workspace.store.disk, digest):
         if bench.input_size == whole.preprocessing.input_size:
             workspace.keep_figures(BENCHES, replace(bench, manifest=edited))
-    if not {"classes", "preprocessing"} & {*changed}:  # what was measured of it is true of it
+    if not {"classes", "task", "preprocessing"} & {*changed}:
+        # What was measured of it is true of it.
         for each in evaluations:
             workspace.keep_figures(EVALUATIONS, replace(each, manifest=edited))
     return _edited(ref, edited, digest, changed, before, whole, remarks)
@@ -156,6 +159,16 @@ def _check_unmeasured(
             )
 
 
+def _check_untrained(ref: Reference, before: Manifest, task: Task | None) -> None:
+    """That it was not trained for another task than what is stated."""
+    learned = task_of(before)
+    if task and task != learned and before.freeze is not None:
+        raise Conflict(
+            f"{ref} was trained here for {learned}",
+            hint="what its outputs mean is known; --force states it otherwise all the same",
+        )
+
+
 def _check_unset(ref: Reference, before: Manifest, unset: Sequence[str], *, force: bool) -> None:
     """That what is taken back is there, and was stated."""
     for name in unset:
@@ -184,7 +197,8 @@ def _stated(
     provenance |= {name: stated[name] for name in ("dataset", "note") if name in stated}
     whole = replace(whole, license=origin.license or whole.license, provenance=provenance)
     whole = _with_figures(whole, origin.metrics, unset)
-    if subject(whole) != subject(manifest):  # what was kept of its answers is of others now
+    same = subject(whole) == subject(manifest) and task_of(whole) == task_of(manifest)
+    if not same:  # what was kept of its answers is of others now
         kept = tuple(file for file in whole.files if file.name != CALIBRATION_FILE)
         whole = replace(whole, files=kept)
     return with_stated(whole, {*_fields(facts, origin)})
@@ -226,6 +240,7 @@ def _fields(facts: Metadata, origin: Origin) -> Iterator[str]:
     """The fields of a manifest that are stated."""
     values = {
         "classes": facts.classes,
+        "task": facts.task,
         "preprocessing": any(getattr(facts, name) for name in SETTINGS),
         "license": origin.license,
         "dataset": "dataset" in origin.provenance,
@@ -239,6 +254,8 @@ def _changed(before: Manifest, after: Manifest) -> Iterator[str]:
     for name in ("classes", "license", "metrics"):
         if getattr(before, name) != getattr(after, name):
             yield name
+    if task_of(before) != task_of(after):
+        yield "task"
     both = [(each.preprocessing, each.guessed, each.unknown) for each in (before, after)]
     if both[0][:2] != both[1][:2] or {*both[0][2]} - {"classes"} != {*both[1][2]} - {"classes"}:
         yield "preprocessing"
@@ -272,8 +289,9 @@ def _remarks(
     before: Manifest,
     changed: tuple[str, ...],
 ) -> Iterator[str]:
-    if "preprocessing" in changed and before.metrics:
-        yield "its figures are of the preprocessing before; zoo evaluate measures it anew"
+    other = [name for name in ("task", "preprocessing") if name in changed]
+    if other and before.metrics:
+        yield f"its figures are of the {other[0]} before; zoo evaluate measures it anew"
     elsewhere = [str(each) for each in workspace.registry.refs_of(digest) if each != ref]
     if elsewhere:
         stay = "stays as it was" if len(elsewhere) == 1 else "stay as they were"

@@ -11,6 +11,7 @@ from zoo.domain.change import trained_on
 from zoo.domain.digest import Digest
 from zoo.domain.manifest import DECLARED, SETTINGS, STATED_HERE, UNKNOWN, Backbone, Manifest
 from zoo.domain.reference import Reference
+from zoo.domain.task import task_of, with_task
 from zoo.errors import ZooError
 from zoo.exchange.by_folder import with_folder
 from zoo.exchange.check_weights import CheckedWeights
@@ -25,7 +26,9 @@ from zoo.workspace import Workspace
 
 __all__ = ["differing", "known_before", "or_here", "or_here_planned", "recorded", "stated"]
 
-FIELDS = ("license", "dataset", "metrics", "classes", "preprocessing", "parents", "files")
+FIELDS = (
+    *("license", "dataset", "metrics", "classes", "task", "preprocessing", "parents", "files"),
+)
 """What of a manifest people state on import, and what proves itself there."""
 TOLD = frozenset({"license", "classes", "preprocessing"})
 """What the folder of an export says of its weights: where it says otherwise, it is another one."""
@@ -60,6 +63,7 @@ def stated(manifest: Manifest) -> set[str]:
         "dataset": "dataset" in provenance,
         "metrics": provenance.get("metrics", "").startswith(STATED_HERE),
         "classes": provenance.get("classes") == OPTIONS,
+        "task": provenance.get("task") == OPTIONS,
         "preprocessing": OPTIONS in how or how.startswith(f"{UNKNOWN}: "),
         "parents": provenance.get("parent", "").startswith(STATED_HERE),
         "files": source == "file" and bool(manifest.files),
@@ -94,7 +98,8 @@ def or_here(
     options, same = {*_stated(candidate)}, _made_from(sha256, alike)
     if candidate.origin.provenance["source"] == "folder":  # its files say more than its weights
         same = [one for one in same if not (TOLD - options) & _other(one.manifest, whole)]
-        same = [one for one in same if _task(whole) in (None, _task(one.manifest))]
+        if "task" not in options:
+            same = [one for one in same if _task(whole) in (None, _task(one.manifest))]
     foreign = {
         one.digest: (stated(one.manifest) - options) & _other(one.manifest, whole)
         for one in same
@@ -123,6 +128,7 @@ def or_here(
         differs=tuple(WORDS.get(each, each) for each in FIELDS if each in differs - {"files"}),
         metrics=report.metrics if "metrics" in names else "",
         classes=report.classes if "classes" in names else "",
+        task=report.task if "task" in names else "",
         preprocessing=report.preprocessing if "preprocessing" in names else "",
         unknown=known.unknown,
     )
@@ -220,6 +226,8 @@ def _other(here: Manifest, whole: Manifest) -> set[str]:
 def _value(manifest: Manifest, name: str) -> object:
     if name == "dataset":
         return manifest.provenance.get(name)
+    if name == "task":
+        return task_of(manifest)
     if name == "preprocessing":
         return manifest.preprocessing, _guessed(manifest)
     if name == "parents":  # whether it was here to be compared is no other parent
@@ -236,6 +244,7 @@ def _describe(known: Manifest, names: Collection[str]) -> tuple[str, ...]:
         "dataset": (dataset := known.provenance.get("dataset")) and f"data set {dataset}",
         "metrics": figures,
         "classes": known.classes and "class names",
+        "task": (task := _task(known)) and f"task {task}",
         "preprocessing": len(_guessed(known)) < len(SETTINGS) and "preprocessing",
         "parents": ", ".join(f"parent {parent.ref}" for parent in known.parents),
     }
@@ -251,6 +260,8 @@ def _stated(candidate: ImportCandidate) -> Iterator[str]:
     origin, options = candidate.origin, candidate.origin.metadata[0]
     if options.classes:
         yield "classes"
+    if options.task:
+        yield "task"
     if any(getattr(options, name) for name in SETTINGS):
         yield "preprocessing"
     if origin.metrics:
@@ -273,6 +284,8 @@ def _lacking(here: Manifest, whole: Manifest) -> Iterator[str]:
         yield "metrics"
     if whole.classes and not here.classes:
         yield "classes"
+    if _task(whole) and not _task(here):
+        yield "task"
     if _guessed(whole) < _guessed(here):
         yield "preprocessing"
     if whole.parents and all(parent.relation == DECLARED for parent in here.parents):
@@ -293,5 +306,6 @@ def _with_fields(here: Manifest, whole: Manifest, names: Collection[str]) -> Man
     keys = {"parent" if name == "parents" else name for name in names}
     kept = {key: text for key, text in here.provenance.items() if key not in keys}
     taken = {key: text for key, text in whole.provenance.items() if key in keys}
-    values = {name: getattr(whole, name) for name in fields - {"dataset"}}
-    return replace(here, **values, provenance={**kept, **taken})
+    values = {name: getattr(whole, name) for name in fields - {"dataset", "task"}}
+    known = replace(here, **values, provenance={**kept, **taken})
+    return with_task(known, task_of(whole)) if "task" in names else known

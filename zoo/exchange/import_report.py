@@ -28,6 +28,7 @@ class ImportReport(Result):
         network: The architecture, and who says so, where that is not the user.
         metrics: What the weights were measured to have by their script, and who says so.
         classes: Where the class names are from; empty if they are unknown.
+        task: Where it is from what the outputs mean; empty if nobody says it.
         preprocessing: Where the preprocessing is from; empty if it is unknown.
         unknown: What nobody says: ``classes``, ``preprocessing`` or settings of it.
         parent: The parent that was found, and by what; empty if none was looked for.
@@ -48,6 +49,7 @@ class ImportReport(Result):
     network: str = ""
     metrics: str = ""
     classes: str = ""
+    task: str = ""
     preprocessing: str = ""
     unknown: tuple[str, ...] = ()
     parent: str = ""
@@ -74,9 +76,13 @@ class ImportReport(Result):
     @property
     def summary(self) -> str:
         """Whether it is here already, and who says what its network, its metrics, its classes, its
-        preprocessing and its parent are, in one line.
+        task, its preprocessing and its parent are, in one line.
         """
-        by = {"class names": self.classes, "preprocessing": self.preprocessing}
+        by = {
+            "class names": self.classes,
+            "task": self.task,
+            "preprocessing": self.preprocessing,
+        }
         whose = "same bytes as" if self.differs else "here already as"
         here = f"{whose} {self.here}" if self.here else ""
         here += f", with its {', '.join(self.here_has)}" if self.here_has else ""

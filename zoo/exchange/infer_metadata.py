@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zoo.domain.manifest import SETTINGS, Manifest
+from zoo.domain.task import task_of
 from zoo.exchange.here_already import stated
 from zoo.exchange.metadata import Metadata
 from zoo.lookup.identify import Candidate, hashes_of, named
@@ -22,10 +23,10 @@ def infer_metadata(
 ) -> list[Metadata]:
     """What the checkpoints say that share most with ``manifest``, which are ``alike``.
 
-    Its preprocessing is that of the weights, which were trained on from it; its class names only
-    where the tensors with a row for each class are the same. The one need not know the other.
-    Where a checkpoint has exactly these weights, none but such a one is asked. What people stated
-    of another import of the same file is not asked: this one was not stated to be so.
+    Its preprocessing is that of the weights, which were trained on from it; its class names and
+    its task only where the tensors with a row for each class are the same. The one need not know
+    the other. Where a checkpoint has exactly these weights, none but such a one is asked. What
+    people stated of another import of the same file is not asked: this one was not stated to be so.
     """
     exact = [one for one in alike if one.match.verdict in EXACT]
     sha256 = manifest.provenance.get("sha256", "")
@@ -37,7 +38,9 @@ def infer_metadata(
     facts = []
     for one, unknown in asked:
         if "classes" not in unknown and (classes := _classes(one, manifest)):
-            facts.append(Metadata(source=_source(workspace, one, "classes"), classes=classes))
+            source, task = _source(workspace, one, "classes"), task_of(one.manifest)
+            told = None if task == "classification" else task
+            facts.append(Metadata(source=source, classes=classes, task=told))
             break
     for one, unknown in asked:
         if not unknown.issuperset(SETTINGS):

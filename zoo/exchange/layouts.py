@@ -22,7 +22,7 @@ from zoo.domain.network import CONFIG, PROCESSOR, Network
 from zoo.domain.plain import Json
 from zoo.domain.preprocessing import check_preprocessing
 from zoo.domain.surgery import Surgery
-from zoo.domain.task import task_of_problem
+from zoo.domain.task import task_of_problem, with_task
 from zoo.errors import MALFORMED, UnknownName, Unsupported, ZooError
 from zoo.exchange import clip
 from zoo.exchange.folder_record import RECORD, FolderRecord, read_record
@@ -188,7 +188,7 @@ def _zoo(config: Mapping[str, Any]) -> PublishedLayout:
     if not labels and isinstance(names, list) and len(names) == whole.head.num_classes:
         whole = replace(whole, classes=tuple(map(str, names)))
     if task := task_of_problem(config.get(PROBLEM)):  # of who trained on with transformers, too
-        whole = replace(whole, recipe=None if task == "classification" else {"task": task})
+        whole = with_task(whole, task)
     network = Network(
         architecture=whole.backbone.architecture,
         surgery=Surgery(num_classes=whole.head.num_classes),

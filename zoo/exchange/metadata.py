@@ -16,6 +16,7 @@ from zoo.domain.import_options import StatedOptions
 from zoo.domain.limits import CLASSES, HEADER_BYTES
 from zoo.domain.plain import finite
 from zoo.domain.preprocessing import FILTERS
+from zoo.domain.task import TASKS, Task, task_of_problem
 from zoo.errors import InvalidOption
 from zoo.exchange.run_records import read_arguments
 
@@ -40,6 +41,7 @@ NAMES: Mapping[str, Sequence[str]] = {
         *("classes", "class_names", "CLASSES", "label_names", "labels"),
         *("id2label", "idx_to_class", "class_to_idx"),
     ),
+    "task": ("problem_type",),
     "mean": ("mean", "image_mean", "img_mean"),
     "std": ("std", "image_std", "img_std"),
     "crop_pct": ("crop_pct",),
@@ -58,6 +60,7 @@ class Metadata:
     Attributes:
         source: Where it is said.
         classes: Class names in index order.
+        task: What the outputs mean.
         mean: Per-channel mean on a 0..1 scale; one value counts for all channels.
         std: The same of the standard deviation.
         crop_pct: As in `zoo.domain.manifest.Preprocessing`.
@@ -70,6 +73,7 @@ class Metadata:
 
     source: str
     classes: tuple[str, ...] = ()
+    task: Task | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     crop_pct: float | None = None
@@ -110,6 +114,8 @@ def metadata_of_options(options: StatedOptions) -> Metadata:
     Raises:
         InvalidOption: The file of class names is none, or a value is not of its kind.
     """
+    if (task := options.get("task")) not in (None, *TASKS):
+        raise InvalidOption(f"no task '{task}'; there are: {', '.join(TASKS)}")
     classes = options.get("classes") or ()
     if isinstance(classes, str | Path):
         classes = _read_classes(Path(classes))
@@ -119,6 +125,7 @@ def metadata_of_options(options: StatedOptions) -> Metadata:
     return Metadata(
         source=OPTIONS,
         classes=tuple(classes),
+        task=task,
         mean=_floats("mean", options.get("mean")),
         std=_floats("std", options.get("std")),
         crop_pct=None if crop is None else _floats("crop_pct", (crop,))[0],
@@ -265,6 +272,7 @@ def _filter(value: object) -> str | None:
 
 READ = {
     "classes": _classes,
+    "task": task_of_problem,
     "mean": _numbers,
     "std": _numbers,
     "crop_pct": finite,

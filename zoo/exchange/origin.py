@@ -14,6 +14,7 @@ from zoo.domain.digest import Digest
 from zoo.domain.hashes import sha256_of
 from zoo.domain.import_options import AUTO, ImportOptions
 from zoo.domain.surgery import Surgery
+from zoo.domain.task import with_task
 from zoo.domain.words import checked_note
 from zoo.errors import InvalidOption, InvalidWeights
 from zoo.exchange.layouts import PublishedLayout
@@ -162,7 +163,7 @@ class Origin:
     ) -> m.Manifest:
         """The manifest of its network with so many outputs; without weights."""
         task = self.layout.network.task if self.layout else "classification"
-        return m.Manifest(
+        manifest = m.Manifest(
             backbone=m.Backbone(
                 plugin=self.plugin,
                 architecture=self.architecture,
@@ -173,8 +174,8 @@ class Origin:
             classes=classes if len(classes) == outputs else (),
             weights=(),
             license=self.license,
-            recipe=None if task == "classification" else {"task": task},
         )
+        return with_task(manifest, task)
 
 
 def origin_of(

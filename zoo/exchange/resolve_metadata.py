@@ -1,4 +1,4 @@
-"""Resolve the class names and the preprocessing of imported weights, and who says so.
+"""Resolve the class names, the task and the preprocessing of imported weights, and who says so.
 
 What nobody says is unknown, and the manifest says that: the architecture's own preprocessing, which
 stands there as a manifest has one, is then a guess.
@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.domain.manifest import GUESSED, SETTINGS, UNKNOWN, Manifest, Preprocessing
 from zoo.domain.preprocessing import check_preprocessing
+from zoo.domain.task import with_task
 from zoo.errors import InvalidOption, Unsupported
 from zoo.exchange.import_report import ImportReport
 from zoo.exchange.metadata import OPTIONS, Metadata
@@ -60,12 +61,15 @@ def resolve_metadata(
     if who and who != origin.classes_by:
         provenance["classes"] = who
     manifest = replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
-    return manifest, replace(taken, classes=who, preprocessing=by, unknown=manifest.unknown)
+    manifest, task_by = _with_task(manifest, metadata)
+    return manifest, replace(
+        taken, classes=who, task=task_by, preprocessing=by, unknown=manifest.unknown
+    )
 
 
 def restated(manifest: Manifest, facts: Metadata) -> Manifest:
-    """``manifest`` with the classes and the preprocessing that the user says; what is not said
-    stays as it is, known or not.
+    """``manifest`` with the classes, the task and the preprocessing that the user says; what is
+    not said stays as it is, known or not.
 
     Raises:
         InvalidOption: That cannot be.
@@ -90,7 +94,20 @@ def restated(manifest: Manifest, facts: Metadata) -> Manifest:
     except Unsupported as error:
         raise InvalidOption(str(error)) from error
     classes = facts.classes or manifest.classes
-    return replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
+    whole = replace(manifest, classes=classes, preprocessing=how, provenance=provenance)
+    return _with_task(whole, [facts])[0]
+
+
+def _with_task(manifest: Manifest, metadata: Sequence[Metadata]) -> tuple[Manifest, str]:
+    """``manifest`` with the task that is said, and who says it; the user alone says another one
+    than what is known.
+    """
+    for facts in metadata:
+        if facts.task and (facts.source == OPTIONS or not (manifest.recipe or {}).get("task")):
+            provenance = {**manifest.provenance, "task": facts.source}
+            whole = with_task(manifest, facts.task)
+            return replace(whole, provenance=provenance), facts.source
+    return manifest, ""
 
 
 def _check_count(classes: Sequence[str], manifest: Manifest) -> None:

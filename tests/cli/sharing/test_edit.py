@@ -17,6 +17,7 @@ from fakes.import_runs import weights as weights_of_vit
 from fakes.prepared import PROBES, Run
 from fakes.program import zoo as program
 from fakes.teammates import NAME, digest_of
+from PIL import Image
 from safetensors.torch import save_file
 
 import zoo
@@ -231,3 +232,25 @@ def test_a_stated_figure_is_taken_back(old: Run) -> None:
 def test_an_evaluation_says_how_classes_are_stated(old: Run, tmp_path: Path) -> None:
     data = save_scenes(tmp_path / "scenes", 3)
     old("evaluate", "team/old", data).refused("are unknown", "zoo edit team/old --classes FILE")
+
+
+def test_a_task_is_stated_later(old: Run, few: Path) -> None:
+    """Figures of another task are none of it; that of a training is known."""
+    old("edit", "team/old", "--metric", "accuracy=0.5").done()
+    done = old("edit", "team/old", "--task", "regression").done()
+    assert "stated: task; the weights are the same" in done.out
+    assert "its figures are of the task before" in done.out
+    assert old("show", "team/old", "--json").json["recipe"] == {"task": "regression"}
+    assert "nothing changes" in old("edit", "team/old", "--task", "regression").done().out
+    Image.new("RGB", (20, 20)).save("gray.png")
+    assert old("predict", "team/old", "gray.png", "--json").json[0]["probabilities"] == []
+    tune = ("finetune", "team/child", "--data", few, "--strategy", "probe", "--image-size", 32)
+    old(*tune, "--save", "team/tuned", "--quiet").done()
+    known = old("edit", "team/tuned", "--task", "multi-label")
+    known.refused("team/tuned was trained here for classification")
+    done = old("edit", "team/tuned", "--task", "multi-label", "--force").done()
+    assert "the task is multi-label, was classification" in done.out
+    after = old("show", "team/tuned", "--json").json
+    recipe = after["recipe"]
+    assert (recipe["task"], recipe["strategy"]) == ("multi-label", "probe")
+    assert old("edit", "team/tuned", "--task", "classification", "--force").done()

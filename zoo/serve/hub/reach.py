@@ -131,16 +131,18 @@ class Reach:
             number = self._store.newest_number(witness.ref)
             self.follow(witness.ref)
         except (ZooError, OSError):
-            self._table.follow(witness.ref, number, [], {})
+            self._table.follow(witness.ref, number, [], {}, whole=False)
 
     def follow(self, ref: Reference) -> None:
         """Look at a name, if it has moved."""
         number, known = self._store.newest_number(ref), self._table.followed_to(ref)
         if number == known:
             return
-        documents = _documents(self._store.history_since_damage(ref))
+        entries = self._store.history_since_damage(ref)
+        documents = _documents(entries)
         reached = {each: [*self._items(each)] for each in self._table.unknown(documents)}
-        self._table.follow(ref, number, documents, {d: i for d, i in reached.items() if i})
+        items = {each: these for each, these in reached.items() if these}
+        self._table.follow(ref, number, documents, items, whole=len(entries) >= number)
 
     def _items(self, digest: Digest) -> Iterator[Digest]:
         """What a manifest or a snapshot reaches; nothing if it is not here, or cannot be read."""

@@ -102,12 +102,15 @@ class Version:
 
 
 class _Line(NamedTuple):
-    """The commits that a name has had up to an entry, newest first."""
+    """The commits that a name has had up to an entry, newest first; and whether all of the logs
+    could be read that they are from.
+    """
 
     number: int = 0
     manifest: Digest | None = None
     deleted: bool = False
     commits: tuple[Commit, ...] = ()
+    whole: bool = True
 
 
 NONE = _Line()
@@ -227,10 +230,9 @@ class History:
         entries = self._store.history_since_damage(ref, after=line.number)
         if line.number > number or (entries and not _follows(entries[0], line)):
             line, entries = NONE, self._store.history_since_damage(ref)
-        is_whole = line is not NONE or _is_whole(entries)
         line = self._extended(ref, line, _up_to(number, entries), patience)
         # What is damaged may be mended.
-        return (self._recent.put(ref, line) if is_whole else line).commits
+        return (self._recent.put(ref, line) if line.whole else line).commits
 
     def began(self, version: Version) -> datetime:
         """When the oldest commit of a version was made, which takes no look at its files."""
@@ -276,9 +278,11 @@ class History:
     ) -> _Line:
         """The line with further entries of the name."""
         commits, deleted = [*line.commits[::-1]], line.deleted
+        whole = line.whole if line.number else _is_whole(entries)
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
-                commits = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
+                origin = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
+                commits, whole = [*origin.commits[::-1]], whole and origin.whole
             elif deleted and not entry.restores:
                 commits = []  # another one that is called so: nobody is shown what was deleted
             deleted = entry.deleted
@@ -291,12 +295,13 @@ class History:
             else:
                 commits.append(_commit(ref, entry, view.sent, tree, last.id if last else None))
         if not entries:
-            return line
-        return _Line(entries[-1].number, entries[-1].manifest, deleted, tuple(commits[::-1]))
+            return line._replace(whole=whole)
+        newest = entries[-1]
+        return _Line(newest.number, newest.manifest, deleted, tuple(commits[::-1]), whole)
 
-    def _from(self, ref: Reference, number: int, patience: float, deep: int) -> list[Commit]:
+    def _from(self, ref: Reference, number: int, patience: float, deep: int) -> _Line:
         entries = _up_to(number, self._store.history_since_damage(ref))
-        return [*self._extended(ref, NONE, entries, patience, deep).commits[::-1]]
+        return self._extended(ref, NONE, entries, patience, deep)
 
     def view(self, commit: Commit, patience: float) -> View:
         """The files of a commit. Raises as `commits`."""

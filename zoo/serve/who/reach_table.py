@@ -51,15 +51,16 @@ class ReachTable:
         self._engine = engine
 
     def followed(self) -> dict[Reference, int]:
-        """Up to which entry each name has been looked at."""
+        """Up to which entry each name has been looked at; none whose log was not read whole."""
         with reading(self._engine) as connection:
-            rows = connection.execute(select(followed)).all()
+            rows = connection.execute(select(followed).where(followed.c.whole)).all()
         return {_ref(row.repo, row.tag): row.number for row in rows}
 
     def followed_to(self, ref: Reference) -> int:
-        """Up to which entry a name has been looked at; 0 if it was not."""
+        """Up to which entry a name has been looked at; 0 if its log was not read whole."""
+        whole = select(followed.c.number).where(_is(followed, ref), followed.c.whole)
         with reading(self._engine) as connection:
-            return connection.scalar(select(followed.c.number).where(_is(followed, ref))) or 0
+            return connection.scalar(whole) or 0
 
     def repos(self) -> list[str]:
         """All repositories that reach something."""
@@ -80,9 +81,12 @@ class ReachTable:
         number: int,
         documents: Collection[Digest],
         reached: Mapping[Digest, Iterable[Digest]],
+        *,
+        whole: bool,
     ) -> None:
         """Note which documents a name has, or had, up to an entry, and what those reach that had
-        not been looked into.
+        not been looked into. A log that could not be read ``whole`` is looked at again: what is
+        damaged may be mended.
         """
         with writing(self._engine) as connection:
             for each, items in reached.items():
@@ -93,7 +97,7 @@ class ReachTable:
             where = {"repo": ref.path, "tag": ref.tag}
             _add(connection, named, [{"document": n, **where} for n in _ids(connection, documents)])
             connection.execute(delete(followed).where(_is(followed, ref)))
-            _add(connection, followed, [{**where, "number": number}])
+            _add(connection, followed, [{**where, "number": number, "whole": whole}])
 
     def forget(self, gone: Digest) -> None:
         """Forget a document that is here no more."""

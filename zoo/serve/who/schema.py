@@ -38,7 +38,7 @@ __all__ = [
     "tried",
 ]
 
-REVISION = "0013"
+REVISION = "0014"
 """The newest migration, after which the tables are as here; a test compares the two."""
 VERSION_TABLE = "serve_version"
 """Where Alembic keeps it: the index, which may be in the same database, has a table of its own."""
@@ -151,6 +151,7 @@ followed = sa.Table(
     sa.Column("repo", Text, primary_key=True),
     sa.Column("tag", Text, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("whole", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 # What was done, and what was refused: rows are added, never changed. The order of the columns is
