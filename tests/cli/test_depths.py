@@ -149,6 +149,7 @@ def scaled(train: list[Tensor], test: list[Tensor]) -> list[Tensor]:
     return [torch.cat(beside, dim=1) for beside in zip(*depths, strict=True)]
 
 
+@pytest.mark.long
 def test_it_is_a_regression_on_features_beside_each_other(
     empty: Run, kept: tuple[str, ...], shades: Path, tmp_path: Path
 ) -> None:

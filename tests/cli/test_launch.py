@@ -26,7 +26,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
     ("failing", "fail", "code", "said"),
     [
         pytest.param("1", RAISE, 1, "this is of 1", marks=pytest.mark.long),  # it waits 20 s
-        ("01", RAISE, 1, "this is of 0"),
+        pytest.param("01", RAISE, 1, "this is of 0", marks=pytest.mark.long),
         ("1", KILL, 137, "error: process 1 was killed by SIGKILL"),
     ],
 )

@@ -12,7 +12,6 @@ import pytest
 import skimage.data
 import torch
 from fakes.prepared import BASE, Run
-from fakes.sampled import every
 from PIL import Image
 from torch import Tensor, nn
 
@@ -69,7 +68,8 @@ def pictures(folder: Path, size: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("form", every(3, ["onnx", "openvino", "pt2"], beside=pytest.mark.long))
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
 def test_the_file_gives_what_the_checkpoint_does(
     small: Run, tmp_path: Path, form: convert.Format
 ) -> None:

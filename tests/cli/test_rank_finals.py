@@ -290,6 +290,7 @@ def test_a_network_that_fails_takes_no_part(fresh: Path, monkeypatch: pytest.Mon
     assert {bool(each["measured"]) for each in said.json["networks"]} == {True}
 
 
+@pytest.mark.long
 def test_fewer_runs_do_not_replace_what_rests_on_more(
     template: tuple[Path, Said], ranked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def shown(facts: Any) -> Any:
     return {**facts, "doubted": [each["image"] for each in facts["doubted"]]}
 
 
+@pytest.mark.long
 def test_who_asks_again_waits_for_what_is_new(small: Run, data: Path, computed: list[int]) -> None:
     first = said(small, data)
     again = small("advise", data, *ADVISE, "--json").done()
@@ -106,6 +107,7 @@ def test_a_ranking_takes_what_advice_has_read(small: Run, data: Path, computed: 
     assert computed == [36]
 
 
+@pytest.mark.long
 def test_another_network_size_or_image_is_read(small: Run, data: Path, computed: list[int]) -> None:
     said(small, data)
     small("advise", data, "--base", NET, "--image-size", 64, "--budget", 0).done()

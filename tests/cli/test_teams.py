@@ -198,6 +198,7 @@ def test_a_team_works_in_one_zoo(base: Path, monkeypatch: pytest.MonkeyPatch) ->
     work_in_one(base / "far", ann, bob)
 
 
+@pytest.mark.long
 def test_a_folder_that_the_first_push_makes_is_the_groups(base: Path) -> None:
     """Where the one above it is."""
     ann, bob = member(base, 1), member(base, 2)

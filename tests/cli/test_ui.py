@@ -139,9 +139,8 @@ def test_no_other_user_sees_the_link(root: Path, tmp_path: Path) -> None:
     assert not Path(said.removeprefix("file://")).exists(), "it is gone with the program"
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_lying_about(root: Path, tmp_path: Path, how: signal.Signals) -> None:
     passing = tmp_path / "passing"
     passing.mkdir()

@@ -26,10 +26,8 @@ def answers(zoo: z.Zoo, unknown: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    "loss",
-    ["deleted", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("none", "damaged"))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("loss", ["deleted", "none", "damaged"])
 @pytest.mark.usefixtures("few_published")
 def test_everything_answers_as_before(tmp_path: Path, loss: str) -> None:
     with z.init(tmp_path / "zoo") as zoo:

@@ -187,7 +187,7 @@ def besiege(forks: Forks, name: str, folder: Path, told: Told, kills: int) -> Co
     return siege.count
 
 
-@pytest.mark.parametrize("name", sampled(SCENES, ["import", "push"]))
+@pytest.mark.parametrize("name", sampled(SCENES, ["push"]))
 def test_killed_now_and_then(forks: Forks, folder: Path, told: Told, name: str) -> None:
     besiege(forks, name, folder, told, kills=3)
 

@@ -46,6 +46,7 @@ def test_a_soup_takes_in_what_makes_it_no_worse(tmp_path: Path) -> None:
     assert mean["w"].item() == pytest.approx(2.5)
 
 
+@pytest.mark.long
 def test_the_blend_that_does_best_is_saved(
     workspace: Workspace, base: str, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

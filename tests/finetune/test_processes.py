@@ -154,7 +154,7 @@ SYNCED: dict[str, Any] = {
             marks=pytest.mark.long,
         ),
         # Batch norm that is trained; of the last batch, two of 27 images, one process has none.
-        ("base", "layer4.0.bn1.running_mean", SYNCED),
+        pytest.param("base", "layer4.0.bn1.running_mean", SYNCED, marks=pytest.mark.long),
         pytest.param(  # batch norm that is frozen
             "base", "fc.weight", {**FROZEN, "cache": False}, marks=pytest.mark.long
         ),

@@ -254,6 +254,7 @@ def test_what_the_run_itself_has_seen_is_said_alike(
     )
 
 
+@pytest.mark.long
 def test_what_was_seen_can_be_left_out(small: zoo.Zoo, data: Path, root: Path) -> None:
     """Also what only the other checkpoint has seen."""
     tune(small, "team/base", data, "rival", seed=5)

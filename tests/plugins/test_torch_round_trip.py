@@ -73,13 +73,12 @@ def plain(folder: Path, make_net: Any) -> torch.nn.Module:
     return model.eval()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "make", "file"),
     [
         ("fakes.own_nets:CONV", own_nets.ConvNet, "best.safetensors"),
-        pytest.param(
-            "fakes.own_nets:FORMER", own_nets.make_former, "best.pth", marks=pytest.mark.long
-        ),
+        ("fakes.own_nets:FORMER", own_nets.make_former, "best.pth"),
     ],
 )
 def test_in_tuned_predicted_in_another_process_and_out(

@@ -78,6 +78,7 @@ def logits(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     return outputs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("architecture", "size"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.backbones) for case in LONG)],
@@ -145,7 +146,8 @@ def test_on_the_command_line(
     assert "layers.8.0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("tag", ["", pytest.param(".IMAGENET1K_V1", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("tag", ["", ".IMAGENET1K_V1"])
 def test_what_the_configuration_says(tag: str, tmp_path: Path) -> None:
     theirs = torchvision.models.get_model("efficientnet_b0")
     torch.save(theirs.state_dict(), tmp_path / "best.pth")

@@ -506,6 +506,7 @@ def test_a_backup_goes_where_nothing_else_is(
     program(*home, "s3://models/new").refused("set ZOO_DB")
 
 
+@pytest.mark.long
 def test_a_plan_that_one_has_worked_out_is_known_to_the_other(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
