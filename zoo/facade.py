@@ -1344,6 +1344,7 @@ class Zoo:
         data: Path | str,
         *,
         images: Iterable[Picture] | Picture = (),
+        **opening: Unpack[OpeningOptions],
     ) -> Quantized:
         """Write a checkpoint as ONNX, in floats and in whole numbers of eight bits, and measure
         both on the same images.
@@ -1356,6 +1357,7 @@ class Zoo:
                 trained on the split is as it was then.
             images: To compare the floats with the checkpoint, as for `convert`; some of those that
                 ranges are taken from, if none.
+            opening: As for `evaluate`.
 
         Raises:
             InvalidOption, Conflict, MissingPackage, Unsupported: As `convert`; or none of the
@@ -1368,10 +1370,16 @@ class Zoo:
         from zoo.finetune.preflight import check_measured
         from zoo.finetune.quantize import quantize
 
-        check_measured(self.workspace, [name], str(data), DatasetOptions())
-        chosen = [*several(images)]
+        asked = DatasetOptions(**opening)
+        check_measured(self.workspace, [name], str(data), asked)
         return quantize(
-            self.workspace, name, Path(folder), str(data), images=chosen, progress=self.progress
+            self.workspace,
+            name,
+            Path(folder),
+            str(data),
+            images=[*several(images)],
+            opening=asked,
+            progress=self.progress,
         )
 
     def adapt(

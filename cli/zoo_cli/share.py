@@ -20,6 +20,7 @@ from zoo.errors import InvalidOption, InvalidReference, UnknownName, Unsigned
 from zoo_cli.command import PATH, command, flag, open_zoo, quiet_option, said_option
 from zoo_cli.errors import raise_last
 from zoo_cli.output import clean, moved, note, print_json, result, size, table
+from zoo_cli.recipe_options import opening_options
 
 if TYPE_CHECKING:
     from zoo import Zoo
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.exchange.convert import Converted, Format
     from zoo.exchange.exporting import Exported
     from zoo.exchange.sharing import Pulled, Pushed
+    from zoo.finetune.quantize import Quantized
     from zoo.transfer.copy import Copied
 
 FORMATS = ("safetensors", "onnx", "openvino", "pt2")
@@ -422,6 +424,7 @@ def mv(name: str, new: str, all_tags: bool, as_json: bool) -> None:
     help="With another format: images, or a folder of them, on which the file is compared with the "
     "checkpoint; several times for more. Noise if there are none.",
 )
+@opening_options("path_column", "label_column", "root")
 @quiet_option
 def export(
     name: str,
@@ -435,6 +438,7 @@ def export(
     images: tuple[Path, ...],
     quiet: bool,
     as_json: bool,
+    **opening: Any,
 ) -> None:
     """Write a checkpoint to FOLDER, for its own library to load.
 
@@ -461,13 +465,18 @@ def export(
       python -c "import timm; timm.create_model('local-dir:flowers-model', pretrained=True)"
     """
     form = "onnx" if onnx else form
+    opening = {name: value for name, value in opening.items() if value}
     _check_export(form, adapter=adapter, signed=signed, all_files=all_files, int8=int8)
+    if opening and int8 is None:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in opening)
+        raise InvalidOption(f"{named}: that is for the images of --int8")
     zoo = open_zoo(quiet=quiet)
     if signed:
         _export_signed(zoo, name, folder, all_files=all_files, as_json=as_json)
         return
     if int8 is not None:
-        _quantize(zoo, name, folder, int8, images, as_json=as_json)
+        eight = zoo.quantize(name, folder, int8, images=images, **opening)
+        print_json(eight.to_json()) if as_json else _tell_of_int8(eight)
         return
     if form != "safetensors":
         _convert(zoo, name, folder, form, images, as_json=as_json)
@@ -538,13 +547,7 @@ def _tell_of_check(done: Converted) -> None:
         )
 
 
-def _quantize(
-    zoo: Zoo, name: str, folder: Path, data: str, images: tuple[Path, ...], *, as_json: bool
-) -> None:
-    done = zoo.quantize(name, folder, data, images=images)
-    if as_json:
-        print_json(done.to_json())
-        return
+def _tell_of_int8(done: Quantized) -> None:
     _tell_of_check(done.converted)
     sides = {"fp32": done.fp32, "int8": done.int8}
     figures = {kind: with_intervals(side.metrics) for kind, side in sides.items()}
@@ -556,7 +559,7 @@ def _quantize(
     table(("", score.replace("_", " ").upper(), "SIZE", "MS", "FILE"), rows)
     images_of = plural(done.paired.images, "image")
     note(
-        f"on {images_of} of {data}, {done.split} split; ranges from {done.calibrated} others; "
+        f"on {images_of} of {done.data}, {done.split} split; ranges from {done.calibrated} others; "
         f"{done.operators} of {done.of} operators in eight bits"
     )
     click.echo(clean(done.verdict))

@@ -103,6 +103,23 @@ def test_both_are_printed_side_by_side(probed: Run, few: Path) -> None:
     assert "int8 on " not in quiet.err
 
 
+@pytest.mark.long
+def test_a_table_says_where_its_images_and_labels_are(probed: Run, few: Path) -> None:
+    rows = [
+        f"{path.relative_to(few)},{path.parent.name},{path.stem},{'test' if at % 3 else 'train'}"
+        for at, path in enumerate(sorted(few.rglob("*.png")))
+    ]
+    Path("t.csv").write_text("\n".join(["where,kind,name,split", *rows]) + "\n")
+    opened = ("--path-column", "where", "--label-column", "kind", "--root", few)
+    told = probed(*LINE, "t.csv", *opened, "--json").done().json
+    assert (told["split"], told["calibrated"], told["paired"]["images"]) == ("test", 12, 24)
+
+
+def test_where_images_are_is_said_of_some(small: Run) -> None:
+    line = ("export", NET, "made", "--label-column", "kind", "--root", "elsewhere")
+    small(*line).refused("--label-column, --root: that is for the images of --int8")
+
+
 def test_what_has_no_training_images_is_refused(probed: Run, few: Path) -> None:
     """Nothing is exported first, which takes a while."""
     other = shutil.copytree(few, "other")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -13,6 +15,7 @@ from zoo.errors import InvalidData, MissingPackage
 from zoo.finetune.dataset.dataset import Dataset
 from zoo.finetune.dataset.open import open_dataset
 from zoo.finetune.dataset.spec import DatasetOptions
+from zoo.finetune.dataset.table import listed_images
 
 Rows = list[tuple[object, ...]]
 
@@ -63,6 +66,22 @@ def test_a_class_may_be_called_as_what_is_missing(shapes: Path) -> None:
     assert "has the split 'odd'" in problem
     rows[0] = (rows[0][0], "None")  # which is of another folder
     assert problems(written(shapes, "path,label", rows)) == (f"{rows[0][0]} has no label",)
+
+
+@pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_mac_writes_letters_with_accents_otherwise(
+    shapes: Path, listed: Literal["NFC", "NFD"], there: Literal["NFC", "NFD"]
+) -> None:
+    (shapes / "10").rename(shapes / normalize(there, "Möwe"))
+    rows: Rows = [
+        (normalize(listed, path.removesuffix(".png") if at % 2 else path), path.split("/")[0])
+        for at, path in enumerate(paths(shapes))
+    ]
+    table = written(shapes, "path,label", rows)
+    dataset = open_dataset(table)
+    assert targets(dataset).keys() == {*paths(shapes)}
+    listed_by_name = [*map(str, listed_images([table], DatasetOptions()))]
+    assert sorted(listed_by_name) == sorted(str(path) for path in shapes.rglob("*.png"))
 
 
 def test_labels_in_one_column(shapes: Path) -> None:

@@ -115,11 +115,12 @@ def quantize(
     data: str,
     *,
     images: Sequence[Picture],
+    opening: DatasetOptions,
     progress: Progress,
 ) -> Quantized:
     """Write ``model.onnx`` and ``model-int8.onnx`` into ``folder``; see `Zoo.quantize`."""
     check_free(folder)
-    model, opening = model_of(workspace, name), DatasetOptions()
+    model = model_of(workspace, name)
     dataset = labeled_images(workspace, data, model.task, False, opening, progress)
     own = known_of(workspace, dataset, opening, [model])[model.digest].split
     split, samples = choose(dataset, own, None)

@@ -30,9 +30,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from unicodedata import normalize
 
 from zoo.backbones.image_files import SUFFIXES
 from zoo.backbones.preprocess import EncodedImage
@@ -166,7 +167,7 @@ def listed_images(
         rows = list(chain.from_iterable(table.read([column]) for table in tables))
         if empty := sum(not (cells[column] or "").strip() for cells in rows):
             raise InvalidData(path, [f"{empty} rows have no path"])
-        yield from (root / _with_suffix((cells[column] or "").strip(), root) for cells in rows)
+        yield from (root / _as_there((cells[column] or "").strip(), root) for cells in rows)
 
 
 def _root(path: Path, opening: DatasetOptions) -> Path:
@@ -181,7 +182,7 @@ def _row(number: int, cells: Cells, columns: Columns, root: Path | None, seen: s
     path = (cells[columns.path] or "").strip()
     if not path:
         return Row(key=f"row {number}", label=None, problem="has no path")
-    key = _with_suffix(posixpath.normpath(path), root) if root else path
+    key = _as_there(posixpath.normpath(path), root) if root else path
     if key in seen:
         return Row(key=f"{key} in row {number}", label=None, problem="is listed before")
     seen.add(key)
@@ -210,14 +211,20 @@ def _row(number: int, cells: Cells, columns: Columns, root: Path | None, seen: s
     return Row(key=key, label=label, part=part, group=group, problem=problem)
 
 
-def _with_suffix(key: str, root: Path) -> str:
-    """A path, of which tables may leave the suffix out: that of the image file that is there."""
-    if PurePosixPath(key).suffix.lower() in SUFFIXES:
+def _as_there(key: str, root: Path) -> str:
+    """A path as the file is called that is there. Tables may leave out the suffix of its images,
+    and a Mac writes ``é`` as two characters where other systems write one.
+    """
+    suffixes = ("",)
+    if PurePosixPath(key).suffix.lower() not in SUFFIXES:
+        suffixes = ("", *sorted(SUFFIXES))
+    elif key.isascii():
         return key
+    forms = dict.fromkeys((key, normalize("NFC", key), normalize("NFD", key)))
     with suppress(OSError):  # too long for a name
-        for suffix in ("", *sorted(SUFFIXES)):
-            if (root / (key + suffix)).is_file():
-                return key + suffix
+        for form, suffix in product(forms, suffixes):
+            if (root / (form + suffix)).is_file():
+                return form + suffix
     return key
 
 
