@@ -215,7 +215,7 @@ def _as_there(key: str, root: Path) -> str:
     """A path as the file is called that is there. Tables may leave out the suffix of its images,
     and a Mac writes ``é`` as two characters where other systems write one.
     """
-    suffixes = ("",)
+    suffixes: tuple[str, ...] = ("",)
     if PurePosixPath(key).suffix.lower() not in SUFFIXES:
         suffixes = ("", *sorted(SUFFIXES))
     elif key.isascii():
