@@ -267,6 +267,28 @@ def test_devices_share_the_images(small: Run, photos: Path) -> None:
         assert {**one, **rounded(one)} == {**other, **rounded(other)}
 
 
+UNGUARDED = """
+import sys, zoo
+from zoo.backbones import reading_processes
+reading_processes.STARTED = {"cpu": sys.argv[3]}
+with zoo.open(progress=False) as z:
+    written = z.write_predictions("team/net", sys.argv[1], sys.argv[2], workers=2, batch_size=4)
+    print(written.images)
+"""
+
+
+@pytest.mark.long
+def test_beside_a_card_processes_that_decode_are_no_copies(small: Run, photos: Path) -> None:
+    """They decode the same, and do not run the script again, which has no guard."""
+    Path("script.py").write_text(UNGUARDED)
+    for out, started in (("one.csv", "fork"), ("two.csv", "forkserver")):
+        command = [sys.executable, "script.py", str(photos), out, started]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.stdout == "24\n", done.stderr
+        assert done.stderr == "the names of the classes are unknown: each is called by its index\n"
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+
+
 def rounded(row: dict[str, str]) -> dict[str, str]:
     """Numbers without what another number of threads changes."""
     numbers = (name for name in row if name.startswith("probability") and row[name])

@@ -14,11 +14,12 @@ import pytest
 import torch
 from fakes.sampled import sampled
 
+from zoo.backbones.reading_processes import context_for
 from zoo.domain.manifest import Preprocessing
 from zoo.domain.recipe import Recipe
 from zoo.domain.reference import Reference
 from zoo.errors import InvalidImage
-from zoo.finetune.dataset import batches, workers
+from zoo.finetune.dataset import batches
 from zoo.finetune.dataset.augment import Transform, training_transform
 from zoo.finetune.dataset.batches import Batches, ImageBatch
 from zoo.finetune.dataset.dataset import Dataset
@@ -158,13 +159,13 @@ def test_a_run_has_those_of_one_phase(
 UNGUARDED = """
 import sys
 import torch
-from zoo.finetune.dataset import workers
+from zoo.backbones import reading_processes
 from zoo.finetune.dataset.augment import training_transform
 from zoo.finetune.dataset.batches import Batches
 from zoo.finetune.dataset.open import open_dataset
 from zoo.domain.manifest import Preprocessing
 
-workers.STARTED = {"cpu": "forkserver"}
+reading_processes.STARTED = {"cpu": "forkserver"}
 how = Preprocessing(input_size=(3, 24, 24), interpolation="bicubic", mean=(0.5,) * 3,
                     std=(0.25,) * 3, crop_pct=1.0, crop_mode="center")
 dataset = open_dataset(sys.argv[1])
@@ -196,8 +197,8 @@ def test_what_they_get_is_no_more_than_they_read(
     sent = pickle.dumps(reader)
     assert dataset.test[0].key.encode() not in sent
     assert torch.equal(pickle.loads(sent).image(3, 1), reader.image(3, 1))
-    assert workers._context(torch.device("cpu")) is None
-    cards: Any = workers._context(torch.device("cuda"))
+    assert context_for("cpu") is None
+    cards: Any = context_for("cuda", __name__)
     assert cards.get_start_method() == "forkserver"
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    assert workers._context(torch.device("cpu")) is not None  # advice and features on a card
+    assert context_for("cpu") is not None  # advice and features on a card

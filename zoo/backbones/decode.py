@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.backbones.image_files import unusable
 from zoo.backbones.opening import alone_by
 from zoo.backbones.preprocess import EncodedImage, Picture, read_encoded, read_image
+from zoo.backbones.reading_processes import context_for, without_script
 from zoo.errors import InvalidImage, Unavailable
 
 __all__ = ["Batch", "batches", "decoded"]
@@ -91,10 +92,11 @@ def batches(
         Unavailable: A worker was killed.
     """
     images = iter(named)
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "This DataLoader will create"
-        )  # more than there are cores
+    context = context_for("cuda" if pinned else "cpu", __name__) if workers else None
+    lock = (context or multiprocessing).Lock()
+    with warnings.catch_warnings(), without_script():
+        # More than there are cores.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
             _Decoding(preprocess, max_pixels),
             # It asks for the next one when a worker is free for it.
@@ -103,7 +105,8 @@ def batches(
             prefetch_factor=AHEAD if workers else None,
             collate_fn=_batch,
             pin_memory=pinned,
-            worker_init_fn=partial(_begin, multiprocessing.Lock()) if workers else None,
+            multiprocessing_context=context,
+            worker_init_fn=partial(_begin, lock) if workers else None,
             generator=torch.Generator(),
         )
         iterator = iter(loader)

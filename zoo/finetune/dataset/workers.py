@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.backbones.opening import any_crop
+from zoo.backbones.reading_processes import context_for, without_script
 from zoo.errors import InvalidImage
 from zoo.finetune.dataset.augment import Transform, seeded
 from zoo.finetune.dataset.images import Images
@@ -24,9 +22,6 @@ __all__ = ["PREFETCHED", "Reader", "Workers"]
 
 PREFETCHED = 2
 """Batches that each worker has ready, at most."""
-STARTED = {"cuda": "forkserver"}
-"""How they are started beside a kind of device, where that is not Python's usual way: a process
-that has used a card has threads of the driver, and a copy of it has their locks as they were."""
 STREAM = 0
 """Keeps draws of transforms apart from those of `zoo.finetune.dataset.augment`."""
 
@@ -87,7 +82,7 @@ class Workers:
             prefetch_factor=PREFETCHED,
             persistent_workers=True,
             pin_memory=device.type == "cuda",
-            multiprocessing_context=_context(device),
+            multiprocessing_context=context_for(device.type, __name__),
             collate_fn=_stacked,
             worker_init_fn=_begin,
             # Not the default one: reading must not move what dropout draws.
@@ -99,41 +94,12 @@ class Workers:
         read to its end before another one begins.
         """
         self._plan[:] = [[(index, epoch) for index in batch] for batch in plan]
-        with _without_script():
+        with without_script():
             batches = iter(self._loader)
         for images in batches:
             if isinstance(images, Unreadable):
                 raise InvalidImage(*images)
             yield images
-
-
-def _context(device: torch.device) -> BaseContext | None:
-    """See `STARTED`; one that has used a card may also read what is not for it."""
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    method = STARTED.get("cuda" if used else device.type)
-    if method not in get_all_start_methods():  # not on Windows
-        return None
-    context = get_context(method)
-    context.set_forkserver_preload([__name__])  # once, not in each process
-    return context
-
-
-@contextmanager
-def _without_script() -> Iterator[None]:
-    """Processes that are started meanwhile do not run the script that this is: it may train, and
-    say nothing of ``if __name__ == "__main__"``.
-    """
-    main = sys.modules["__main__"]
-    spec, file = main.__spec__, getattr(main, "__file__", None)
-    main.__spec__ = None
-    if file:
-        del main.__file__
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
-        if file:
-            main.__file__ = file
 
 
 def _begin(_: int) -> None:
