@@ -111,6 +111,22 @@ def test_a_push_of_other_classes_is_refused(small: Any, hub: HubServer) -> None:
     small("push", "x/n2", "--to", f"{PLACE}-of-kqr").done()
 
 
+def test_a_push_of_another_task_is_refused(small: Any, hub: HubServer) -> None:
+    Path("net.safetensors").write_bytes(weights(3))
+    Path("names.txt").write_text("age\nsize\nweight")
+    how = ("--architecture", "test_resnet", "--classes", "names.txt", "--task")
+    for task in ("multi-label", "regression"):
+        small("import", "net.safetensors", "--as", f"x/{task}", *how, task).done()
+    small("push", "x/multi-label", "--to", PLACE).done()
+    there = hub.repos["lab/net"].refs["main"]
+    small("push", "x/regression", "--to", PLACE).refused(
+        f"{PLACE} is for something else: the task is regression, was multi-label"
+    )
+    assert hub.repos["lab/net"].refs["main"] == there
+    done = small("push", "x/regression", "--to", PLACE, "--force").done()
+    assert "what was there is replaced\n  the task is regression, was multi-label\n" in done.out
+
+
 def test_only_what_decides_the_loading_is_deleted_and_only_with_force(
     small: Any, hub: HubServer
 ) -> None:
