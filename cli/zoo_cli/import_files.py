@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
-from zoo.domain.import_options import ImportOptions
+from zoo.domain.import_options import ImportOptions, StatedOptions
 from zoo_cli.command import PATH, command, flag, note_option, open_zoo
 from zoo_cli.import_plan import show_imported, show_plan, show_planned
 from zoo_cli.output import moved, note, on_terminal, print_json, result, with_short_digests
@@ -169,6 +169,8 @@ def _import_all(
     )
     if not as_json:
         show_plan(plan)
+    if plan.having("here") and any(options.get(name) for name in StatedOptions.__annotations__):
+        note("what is here already under its name stays as it is: zoo edit NAME states more of it")
     if plan.having("new") and not dry_run:
         if ask:
             click.confirm("import?", abort=True)

@@ -44,7 +44,7 @@ FIRST = f"""
     backbone.architecture custom_config adapter tag head.kind
     provenance.note provenance.author
     license terms.limits terms.warning terms.unknown terms.not_here datasets provenance.dataset
-    provenance.metrics calibration recipe.data parents freeze.boundary
+    provenance.metrics calibration recipe.task recipe.data parents freeze.boundary
     recipe.strategy recipe.epochs provenance.warning deprecated not_finite unknown unproven pull
     facts.results kind manifest refs remotes at_remotes bytes backbone backbone.plugin updated
     provenance.source sources children metrics.downloads
@@ -79,6 +79,8 @@ def show(name: str, all_: bool, as_json: bool) -> None:
     fields = [(key, value) for key, value in _lines(data) if key not in idle]
     known = _with_intervals([(clean(key), clean(value)) for key, value in fields])
     rank = {key: number for number, key in enumerate(FIRST)}
+    if (data.get("recipe") or {}).get("task") == "classification":  # as of all that say nothing
+        del rank["recipe.task"]
     if "metrics" in (data.get("provenance") or {}):  # an import says who has told them
         rank |= {key: rank["metrics.top1"] for key, _ in known if key.startswith("metrics.")} | rank
     lines = [(key, value) for key, value in known if all_ or key in rank]

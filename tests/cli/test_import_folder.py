@@ -494,6 +494,36 @@ def test_the_same_weights_in_other_bytes_are_told(empty: Run) -> None:
     assert said.count("the same weights as epoch=2.ckpt") == 1
 
 
+def test_what_options_state_is_recorded_of_what_is_here_already(empty: Run) -> None:
+    """As of a single file, as far as nobody knows it; and what is not recorded is told."""
+    Path("run").mkdir()
+    outputs = len(weights(1, "test_resnet")["fc.bias"])
+    own = [f"class {at}" for at in range(outputs)]
+    for seed, more in ((1, {"classes": own}), (2, {})):
+        kept = {"state_dict": weights(seed, "test_resnet"), "arch": "test_resnet", **more}
+        torch.save(kept, f"run/n{seed}.pth")
+    Path("names.txt").write_text("\n".join(f"column {at}" for at in range(outputs)))
+    empty("import", "run/n1.pth", "--as", "t/plain").done()
+    line = ("import", "run", "--recursive", "--as", "r/{stem}", "--yes")
+    said = ("--task", "regression", "--classes", "names.txt", "--mean", "0.4", "--license", "ofl")
+    done = empty(*line, *said).done()
+    assert "t/plain, and what that lacked: license, task, preprocessing\n" in done.err
+    assert "t/plain, whose class names it keeps\n" in done.err
+    one, two = (empty("show", f"r/n{seed}", "--json").json for seed in (1, 2))
+    for shown, first in ((one, "class 0"), (two, "column 0")):
+        assert shown["recipe"] == {"task": "regression"}
+        assert (shown["classes"][0], shown["preprocessing"]["mean"]) == (first, [0.4] * 3)
+        assert shown["license"] == "ofl"
+    assert "task" not in empty("show", "t/plain").out
+    assert "recipe.task:" in empty("show", "r/n1").out
+    again = empty(*line, "--task", "multi-label").done()
+    assert "stays as it is: zoo edit NAME states more of it" in again.err
+    # Said of classes, it is what nobody need say.
+    empty("import", "run/n1.pth", "--as", "t/c", "--task", "classification").done()
+    names = [empty("show", name, "--json").json["manifest"] for name in ("t/plain", "t/c")]
+    assert names[0] == names[1]
+
+
 @pytest.mark.long
 def test_a_plan_has_room_on_a_terminal(at_runs: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = at_runs(*ALL, "--parent", "auto", "--dry-run").out

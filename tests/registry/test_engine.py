@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -56,6 +60,46 @@ def test_a_lock_that_never_ends_is_told(
             registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now")
         holder.close()
         assert registry.replace_entries("timm", "1", [make_entry("timm/a.b")], "now") == 1
+
+
+@contextmanager
+def interrupted(at: int) -> Iterator[None]:
+    """An interrupt comes where a function begins or ends; ``at`` says which one."""
+    places = count(1)
+
+    def profile(_frame: FrameType, event: str, _arg: object) -> None:
+        if event != "c_call" and next(places) == at:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@only_sqlite
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)])
+def test_an_interrupt_anywhere_leaves_no_lock(registry: Registry, path: Path, step: int) -> None:
+    """Nor is the garbage collector what ends it: nobody knows when that runs."""
+    ended = False
+    for at in count(1, step):
+        gc.disable()
+        # SQLAlchemy asserts something where it is interrupted as it commits.
+        with suppress(KeyboardInterrupt, AssertionError), interrupted(at):
+            with writing(registry._engine) as connection:
+                connection.exec_driver_sql("DELETE FROM item")
+            ended = True
+        other = sqlite3.connect(path, timeout=0, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        other.close()
+        gc.enable()
+        registry._engine.dispose()  # a pool may count one that it has not any more
+        if ended:
+            break
+    assert at > 100
 
 
 def test_a_file_that_is_no_database_is_corrupt(path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from zoo.domain.manifest import Parent
 from zoo.domain.reference import Reference
 from zoo.errors import Conflict, InvalidOption, InvalidReference, Unavailable, UnknownName
 from zoo.store import Store
+from zoo.transfer import proving
 from zoo.transfer.copy import Copied, receive
 from zoo.transfer.fetch import fetch
 from zoo.transfer.sync import pull, push
@@ -270,3 +273,21 @@ def test_a_fetch_during_a_pull_is_not_undone(
     monkeypatch.setattr("zoo.transfer.sync.receive", and_fetch)
     pull(theirs, NAME, "team")
     assert theirs.registry.remote_refs("team")[REF].manifest == mine.names.resolve(NAME)[1]
+
+
+def test_an_interrupt_before_the_first_object_ends_a_pull(
+    mine: Workspace, theirs: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What proves the files waits for objects, which do not come any more."""
+    add_checkpoint(mine, NAME, tensors())
+    push(mine, NAME, str(theirs.root))
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **how: Any) -> Any:
+            super().submit(fn, *args, **how)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, closing(Workspace.create(mine.root / "other")) as other:
+        patch.setattr(proving, "ThreadPoolExecutor", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pull(other, NAME, str(theirs.root))

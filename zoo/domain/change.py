@@ -11,11 +11,14 @@ from zoo.domain.manifest import Manifest
 from zoo.domain.plain import Json
 from zoo.domain.recipe import data_name
 from zoo.domain.result import Result
+from zoo.domain.task import Task, task_of
 from zoo.domain.words import some
 
 __all__ = ["Change", "change_of", "trained_on"]
 
 AGAIN = "other images of "
+UNSAID: Task = "classification"
+"""What a task is of which nobody says anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -26,7 +29,8 @@ class Change(Result):
         new: Classes that it alone has.
         gone: Classes that it does not have any more.
         common: How many classes both have.
-        task: The task before, and its own; None if that is the same.
+        task: The task before, and its own, each empty where nobody has said it, which counts as
+            classification; None if that is the same.
         dataset: What was trained on before, and for it; None if that is the same.
     """
 
@@ -39,7 +43,8 @@ class Change(Result):
     @property
     def is_other(self) -> bool:
         """Whether nothing that was asked by the name is answered any more."""
-        return self.task is not None or bool(self.new and self.gone and not self.common)
+        task = self.task is not None and all(self.task)
+        return task or bool(self.new and self.gone and not self.common)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -48,7 +53,8 @@ class Change(Result):
 
     def _lines(self) -> Iterator[str]:
         if self.task:
-            yield f"the task is {self.task[1]}, was {self.task[0]}"
+            before, after = (task or UNSAID for task in self.task)
+            yield f"the task is {after}, was {before}"
         counts = [(self.new, "new"), (self.gone, "gone")]
         classes = ", ".join(
             f"{len(names)} {what} ({some(names)})" for names, what in counts if names
@@ -76,10 +82,17 @@ def change_of(before: Manifest, after: Manifest) -> Change | None:
         new=tuple(name for name in has if known and name not in old),
         gone=tuple(name for name in old if known and name not in has),
         common=len(old.keys() & has.keys()),
-        task=_pair((before.recipe or {}).get("task"), (after.recipe or {}).get("task")),
+        task=_tasks(before, after),
         dataset=_data(before, after),
     )
     return change if change.lines else None
+
+
+def _tasks(before: Manifest, after: Manifest) -> tuple[str, str] | None:
+    if task_of(before) == task_of(after):
+        return None
+    old, has = (str((each.recipe or {}).get("task") or "") for each in (before, after))
+    return old, has
 
 
 def _pair(before: object, after: object) -> tuple[str, str] | None:

@@ -114,12 +114,21 @@ def renewing(renew: Callable[[], object], *, every: float = EVERY_SECONDS) -> It
                 renew()
 
     thread = threading.Thread(target=keep_renewing, daemon=True)
-    thread.start()
     try:
+        thread.start()  # an interrupt may come once it has
         yield
     finally:
         done.set()
+        if thread.ident is not None:
+            _ended(thread)
+
+
+def _ended(thread: threading.Thread) -> None:
+    try:
         thread.join()
+    except KeyboardInterrupt:
+        thread.join()  # what it writes just now must not come after it was deleted
+        raise
 
 
 def is_stale(age: float, owner: Owner | None) -> bool:

@@ -6,23 +6,41 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from zoo.domain.digest import Digest
-from zoo.domain.manifest import FOUND, Manifest, Parent
+from zoo.domain.manifest import FOUND, SETTINGS, Manifest, Parent
+from zoo.domain.task import task_of
 from zoo.errors import InvalidOption
+from zoo.exchange.metadata import Metadata
 from zoo.exchange.origin import IMPORTED, STATED, Origin
+from zoo.exchange.resolve_metadata import restated
 from zoo.lookup.parent import FoundParent
 
-__all__ = ["STATED_KEY", "completed", "derived", "descending", "with_stated", "without_stated"]
+__all__ = [
+    "STATED_KEY",
+    "completed",
+    "derived",
+    "descending",
+    "not_recorded",
+    "with_stated",
+    "without_stated",
+]
 
 STATED_KEY = "stated"
 """Under this, the provenance of what was pulled or made here names what people stated of it."""
 
 
 def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
-    """A checkpoint that is here as ``digest`` with those of its metrics, parent, license and data
-    set that ``origin`` tells and it does not have.
+    """A checkpoint that is here as ``digest`` with those of its metrics, parent, license, data set,
+    class names, task and preprocessing that ``origin`` tells and it does not have.
+
+    Raises:
+        InvalidOption: What the user says of it cannot be.
     """
+    said = _lacking(manifest, origin.metadata[0])
+    manifest = restated(manifest, said) if said else manifest
     facts, provenance = origin.provenance, dict(manifest.provenance)
-    fields = {"license"} if origin.license and not manifest.license else set()
+    fields = {name for name in ("classes", "task") if getattr(said, name)}
+    fields |= {"preprocessing"} if any(getattr(said, name) for name in SETTINGS) else set()
+    fields |= {"license"} if origin.license and not manifest.license else set()
     fields |= {"dataset"} if facts.get("dataset") and "dataset" not in provenance else set()
     if facts.get("dataset"):
         provenance.setdefault("dataset", facts["dataset"])
@@ -45,6 +63,28 @@ def completed(manifest: Manifest, digest: Digest, origin: Origin) -> Manifest:
         return descending(whole, *origin.parent)
     parent = origin.find(manifest, ()) if origin.find else None
     return derived(whole, parent) if parent else whole
+
+
+def _lacking(manifest: Manifest, facts: Metadata) -> Metadata:
+    """What of ``facts`` nobody knows of a checkpoint. What size of images it takes is known."""
+    unknown = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
+    known = {name for name in SETTINGS if name not in unknown or name == "image_size"}
+    known |= {"classes"} if manifest.classes else set()
+    known |= {"task"} if (manifest.recipe or {}).get("task") else set()
+    nothing = Metadata(source=facts.source)
+    return replace(facts, **{name: getattr(nothing, name) for name in known})
+
+
+def not_recorded(manifest: Manifest, origin: Origin) -> tuple[str, ...]:
+    """What the user states otherwise than it is recorded of a checkpoint."""
+    stated = restated(manifest, replace(origin.metadata[0], image_size=None))
+    other = {
+        "license": origin.license not in (None, manifest.license),
+        "class names": stated.classes != manifest.classes,
+        "task": task_of(stated) != task_of(manifest),
+        "preprocessing": stated.preprocessing != manifest.preprocessing,
+    }
+    return tuple(name for name, is_other in other.items() if is_other)
 
 
 def with_stated(manifest: Manifest, names: Collection[str]) -> Manifest:

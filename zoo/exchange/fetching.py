@@ -52,8 +52,8 @@ class Fetcher:
     def ahead(self) -> Iterator[None]:
         """While it is open, the weights are fetched beside all else that is done."""
         with ThreadPoolExecutor(1) as beside:
-            self._begun = beside.submit(self._weights, self._release.weights)
             try:
+                self._begun = beside.submit(self._weights, self._release.weights)
                 yield
             finally:
                 self._stopped.set()

@@ -45,9 +45,9 @@ def recorded(manifest: Manifest) -> tuple[bool, bool]:
     return bool(manifest.metrics), bool(manifest.parents)
 
 
-def differing(one: Manifest, other: Manifest) -> str:
-    """What two checkpoints of the same weights differ in, in words; empty if in nothing."""
-    return _listed(_other(one, other))
+def differing(one: Manifest, other: Manifest) -> list[str]:
+    """What two checkpoints of the same weights differ in, in words."""
+    return _words(_other(one, other))
 
 
 def stated(manifest: Manifest) -> set[str]:
@@ -113,7 +113,7 @@ def or_here(
     if not own:
         return whole, replace(report, stated_elsewhere=_elsewhere(workspace, foreign))
     here = min(own, key=lambda one: _rank(workspace, one, whole, current))
-    names = {*options, *_lacking(here.manifest, whole)}
+    names = {*(options & _other(here.manifest, whole)), *_lacking(here.manifest, whole)}
     known = with_stated(
         _with_fields(here.manifest, whole, names), options & _other(here.manifest, whole)
     )
@@ -125,7 +125,7 @@ def or_here(
         report,
         here=str(ref) if str(ref) in refs else name,
         here_has=_describe(known, _other(known, whole)),
-        differs=tuple(WORDS.get(each, each) for each in FIELDS if each in differs - {"files"}),
+        differs=tuple(_words(differs - {"files"})),
         metrics=report.metrics if "metrics" in names else "",
         classes=report.classes if "classes" in names else "",
         task=report.task if "task" in names else "",
@@ -252,7 +252,11 @@ def _describe(known: Manifest, names: Collection[str]) -> tuple[str, ...]:
 
 
 def _listed(names: Collection[str]) -> str:
-    return ", ".join(WORDS.get(name, name) for name in FIELDS if name in names)
+    return ", ".join(_words(names))
+
+
+def _words(names: Collection[str]) -> list[str]:
+    return [WORDS.get(name, name) for name in FIELDS if name in names]
 
 
 def _stated(candidate: ImportCandidate) -> Iterator[str]:

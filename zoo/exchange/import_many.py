@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 from zoo.domain.digest import Digest
 from zoo.domain.import_options import ImportOptions
@@ -14,7 +14,8 @@ from zoo.domain.progress import Progress, silent
 from zoo.domain.reference import Reference
 from zoo.errors import DiskFull, InvalidOption, ZooError
 from zoo.exchange.commit import new_checkpoint
-from zoo.exchange.complete_manifest import completed
+from zoo.exchange.complete_manifest import completed, not_recorded
+from zoo.exchange.here_already import differing
 from zoo.exchange.import_names import IMPORT, name_check
 from zoo.exchange.import_parents import fetched_parent
 from zoo.exchange.importing import Imported, import_folder, import_weights
@@ -93,8 +94,8 @@ def _imported(
                 digest, taken = imported.manifest, replace(imported.taken, parent="")
                 notes = [text for text in (str(taken), taken.summary) if text]
             else:
-                digest = _complete(workspace, file, file.manifest, from_plan, options)
-                so_far.anew[file.manifest] = digest
+                before, file = file.manifest, _complete(workspace, file, from_plan, options)
+                so_far.anew[before] = digest = cast(Digest, file.manifest)
         so_far.by_hash[file.sha256] = digest
         manifest = workspace.store.manifest(digest)
         for before in dict.fromkeys(file.moves.values()):
@@ -133,20 +134,22 @@ def _from_plan(workspace: Workspace, file: PlannedFile, parent: Digest | None) -
 
 
 def _complete(
-    workspace: Workspace,
-    file: PlannedFile,
-    digest: Digest,
-    from_plan: FromPlan,
-    options: ImportOptions,
-) -> Digest:
-    """The checkpoint of the same bytes with what it lacks; its other names stay where they are."""
+    workspace: Workspace, file: PlannedFile, from_plan: FromPlan, options: ImportOptions
+) -> PlannedFile:
+    """The file as the checkpoint of the same bytes with what that lacks; its other names stay where
+    they are.
+    """
+    digest = cast(Digest, file.manifest)
     manifest = workspace.store.manifest(digest)
-    whole = completed(manifest, digest, origin_of(workspace, "file", options, from_plan))
+    origin = origin_of(workspace, "file", options, from_plan)
+    whole = completed(manifest, digest, origin)
+    adds = (*file.adds, *(each for each in differing(manifest, whole) if each not in file.adds))
+    keeps = (*file.keeps, *not_recorded(whole, origin))
     if whole == manifest:
-        return digest
+        return replace(file, keeps=keeps)
     ref, network = file.refs[0], None if options.get("force") else manifest.backbone
     with new_checkpoint(workspace, ref, IMPORT, check=_check(workspace, ref, file, network)) as new:
-        return new.commit(whole)
+        return replace(file, manifest=new.commit(whole), adds=adds, keeps=keeps)
 
 
 def _import(

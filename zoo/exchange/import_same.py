@@ -62,4 +62,4 @@ def _remarks(
     remark = f"{ref} has the same weights{f' from {source}' if source else ''}"
     if own is None or not (fields := differing(here, workspace.store.manifest(own))):
         return (remark,)
-    return remark, f"{own.short}, of this file, differs in {fields}"
+    return remark, f"{own.short}, of this file, differs in {', '.join(fields)}"

@@ -74,8 +74,9 @@ class PlannedFile(Result):
         share: Share of its weights that are that one's.
         nan_tensors: Its tensors with NaN or infinite values.
         parent: The parent that it gets.
-        adds: What it tells that the checkpoint here does not have, and gets: metrics, parent.
-        keeps: What it tells otherwise than that checkpoint, which keeps its own: metrics.
+        adds: What it tells that the checkpoint here does not have, and gets: metrics, parent; once
+            it is imported also what the user says: license, class names, task, preprocessing.
+        keeps: What it or the user tells otherwise than that checkpoint, which keeps its own.
         moves: Names among ``refs`` that are another checkpoint's now: the run has grown, or the
             user forces it.
         duplicate_of: Another file of the plan with the same bytes.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from threading import get_ident
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +16,8 @@ from zoo.registry.engines import ENGINES
 __all__ = ["open_engine", "reading", "shown", "writing", "writing_after"]
 
 WRITE = "zoo_write"
+LENT = "zoo_lent"
+"""The option with the driver's connections that are in use, each with the thread that has it."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -29,6 +33,12 @@ def open_engine(url: URL) -> Engine:
 
     engine = kind.create(url)
     event.listen(engine, "begin", begin)
+    lent: dict[object, int] = {}
+    engine.update_execution_options(**{LENT: lent})
+    event.listen(engine, "checkout", lambda raw, *_: lent.update({raw: get_ident()}))
+    event.listen(engine, "checkin", lambda raw, *_: lent.pop(raw, None))
+    # SQLAlchemy closes one that was interrupted. While a cursor of it is left, SQLite goes on.
+    event.listen(engine, "close", lambda raw, *_: _end(raw))
     return engine
 
 
@@ -90,6 +100,7 @@ def writing_after(
 
 @contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
+    before = {*engine.get_execution_options().get(LENT, ())}
     try:
         yield
     except DBAPIError as error:
@@ -100,3 +111,22 @@ def _translated(engine: Engine) -> Iterator[None]:
         raise Invalid(f"{error.object!r} is not valid Unicode") from error
     except OverflowError as error:
         raise Invalid("a number is too large to be stored") from error
+    finally:
+        _roll_back(engine, before)
+
+
+def _roll_back(engine: Engine, before: Collection[object]) -> None:
+    """End the transactions of this thread that were begun since those connections were in use.
+
+    An interrupt comes between any two instructions: also where SQLAlchemy has begun a transaction,
+    and nothing would end it before the garbage collector. Whoever writes would wait for its lock.
+    """
+    for raw, thread in [*engine.get_execution_options().get(LENT, {}).items()]:
+        if thread == get_ident() and raw not in before:
+            _end(raw)
+
+
+def _end(raw: Any) -> None:
+    """Roll back the transaction of a driver's connection, if there is one."""
+    with suppress(Exception):  # whatever a driver has against it
+        raw.rollback()

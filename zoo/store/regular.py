@@ -49,10 +49,11 @@ def open_regular(
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise NotAFile(str(shown), "a file", kind_of(mode))
-        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+    # It closes the handle also where an interrupt comes: a second time might close another file.
+    return os.fdopen(handle, "rb")
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -43,8 +43,8 @@ def proving(
             raise InvalidManifest(f"manifest {digest}: {error}") from error
 
     with ThreadPoolExecutor(cores()) as pool:
-        proofs = [pool.submit(prove, file) for file in files_of(manifest)]
         try:
+            proofs = [pool.submit(prove, file) for file in files_of(manifest)]
             yield arrived.note
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

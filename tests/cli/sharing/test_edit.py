@@ -239,6 +239,7 @@ def test_a_task_is_stated_later(old: Run, few: Path) -> None:
     old("edit", "team/old", "--metric", "accuracy=0.5").done()
     done = old("edit", "team/old", "--task", "regression").done()
     assert "stated: task; the weights are the same" in done.out
+    assert "the task is regression, was classification" in done.out
     assert "its figures are of the task before" in done.out
     assert old("show", "team/old", "--json").json["recipe"] == {"task": "regression"}
     assert "nothing changes" in old("edit", "team/old", "--task", "regression").done().out

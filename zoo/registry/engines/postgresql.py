@@ -46,7 +46,7 @@ UNUSABLE = {
     "25006": "it is read-only",
     "42501": "no permission",
     "53300": "it has too many connections",
-    "55P03": f"another process held the lock for {BUSY_SECONDS} seconds",
+    "55P03": f"someone else held the lock for {BUSY_SECONDS} seconds",
 }
 
 

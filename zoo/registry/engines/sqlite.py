@@ -38,7 +38,7 @@ TRIED_BYTES = 64 * 1024
 """So much room SQLite needs beside a database to open it, with some to spare."""
 UNUSABLE = {
     sqlite3.SQLITE_PERM: "no permission",
-    sqlite3.SQLITE_BUSY: f"another process held the lock for {BUSY_SECONDS} seconds",
+    sqlite3.SQLITE_BUSY: f"someone else held the lock for {BUSY_SECONDS} seconds",
     sqlite3.SQLITE_READONLY: "it is read-only",
     sqlite3.SQLITE_IOERR: "input/output error",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
