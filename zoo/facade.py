@@ -1116,8 +1116,8 @@ class Zoo:
             key: The key of the file that holds the weights; None: the likeliest of those that
                 training scripts use (``state_dict_ema``, ``state_dict``, ``model``, …).
             options: What nobody wrote down: ``parent``, ``license``, ``files``, ``classes``,
-                ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``, ``dataset``,
-                ``metrics``, ``force`` (`zoo.domain.import_options.ImportOptions`).
+                ``task``, ``mean``, ``std``, ``crop_pct``, ``interpolation``, ``image_size``,
+                ``dataset``, ``metrics``, ``force`` (`zoo.domain.import_options.ImportOptions`).
 
         Raises:
             InvalidWeights: The file is unreadable, unsafe, or of another network; nothing is kept.
@@ -1249,14 +1249,16 @@ class Zoo:
         Args:
             name: The checkpoint, by a name.
             unset: Names of figures to take back that were stated.
-            force: State a figure otherwise, too, that was measured, or take it back.
-            options: ``license``, ``classes``, ``mean``, ``std``, ``crop_pct``, ``interpolation``,
-                ``image_size``, ``dataset``, ``metrics``, ``note``, as of `import_file`.
+            force: State a figure otherwise, too, that was measured, or take it back; and another
+                task than what it was trained for here.
+            options: ``license``, ``classes``, ``task``, ``mean``, ``std``, ``crop_pct``,
+                ``interpolation``, ``image_size``, ``dataset``, ``metrics``, ``note``, as of
+                `import_file`.
 
         Raises:
             InvalidOption: Nothing is stated, or what cannot be.
             Conflict: The name is that of a published checkpoint, or protected; or a figure was
-                measured.
+                measured, or it was trained for another task.
         """
         from zoo.exchange.edit import edit
 

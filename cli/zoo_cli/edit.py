@@ -18,7 +18,11 @@ __all__ = ["edit"]
 @command(extra="--classes")
 @click.argument("name")
 @stated_options
-@flag("--force", help="State a figure otherwise, too, that was measured, or take it back.")
+@flag(
+    "--force",
+    help="State a figure otherwise, too, that was measured, or take it back; and another task than "
+    "what it was trained for here.",
+)
 @note_option
 def edit(name: str, force: bool, as_json: bool, **options: object) -> None:
     """State what nobody wrote down of a checkpoint.

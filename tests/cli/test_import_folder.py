@@ -506,9 +506,14 @@ def test_what_options_state_is_recorded_of_what_is_here_already(empty: Run) -> N
     empty("import", "run/n1.pth", "--as", "t/plain").done()
     line = ("import", "run", "--recursive", "--as", "r/{stem}", "--yes")
     said = ("--task", "regression", "--classes", "names.txt", "--mean", "0.4", "--license", "ofl")
+    plain = ("--task", "classification", "--image-size", 64)
+    done = empty(*line[:-2], "p/{stem}", "--yes", *plain).done()
+    assert "t/plain, whose image size it keeps\n" in done.err
+    names = [empty("show", name, "--json").json["manifest"] for name in ("t/plain", "p/n1")]
+    assert names[0] == names[1]
     done = empty(*line, *said).done()
-    assert "t/plain, and what that lacked: license, task, preprocessing\n" in done.err
-    assert "t/plain, whose class names it keeps\n" in done.err
+    assert "p/n1, and what that lacked: license, task, preprocessing\n" in done.err
+    assert "p/n1, whose class names it keeps\n" in done.err
     one, two = (empty("show", f"r/n{seed}", "--json").json for seed in (1, 2))
     for shown, first in ((one, "class 0"), (two, "column 0")):
         assert shown["recipe"] == {"task": "regression"}

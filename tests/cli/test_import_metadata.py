@@ -367,9 +367,9 @@ def test_what_the_outputs_mean_is_stated(empty: Run, state: State) -> None:
     again = empty("import", "net.pth", *AS[:3], "eve/net").done()
     assert "same bytes as team/net (class names, task): what was stated there is not" in again.out
     assert empty("predict", "eve/net", "gray.png", "--json").json[0]["probabilities"]
-    # The same weights in a file of another kind: what their classes are, and what they mean.
+    # Trained on, with its head as it was: what its outputs are called, and mean.
     moved = {"conv1.0.weight": state["conv1.0.weight"] + 0.01}
-    save_file({**state, **moved}, "other.safetensors")  # trained on, its head as it was
+    save_file({**state, **moved}, "other.safetensors")
     told = empty("import", "other.safetensors", *AS[:3], "kim/net").done()
     assert empty("show", "kim/net", "--json").json["recipe"] == {"task": "regression"}, told.out
     wrong = empty("import", "net.pth", *AS[:3], "a/b", "--task", "numbers")
@@ -381,6 +381,9 @@ def test_what_the_outputs_mean_is_in_a_checkpoint_of_transformers(empty: Run, st
     torch.save(kept, "net.pth")
     done = empty("import", "net.pth", *AS).done()
     assert "task from the checkpoint's hyper-parameters" in done.out
+    assert "left out" not in done.out
     assert shown(empty)["recipe"] == {"task": "multi-label"}
     empty("import", "net.pth", *AS, "--task", "classification").done()
+    assert shown(empty)["recipe"] is None
+    empty("import", "net.pth", *AS).done()  # what was stated stays under its name
     assert shown(empty)["recipe"] is None

@@ -4,18 +4,22 @@ import gc
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from threading import Event
 from types import FrameType
+from typing import cast
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from zoo.domain.catalog import CatalogEntry
 from zoo.errors import Corrupt, DiskFull, Unavailable
 from zoo.registry import Query, Registry
-from zoo.registry.engine import reading, writing
+from zoo.registry.engine import LENT, reading, writing
 from zoo.registry.engines import sqlite
 
 only_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -100,6 +104,50 @@ def test_an_interrupt_anywhere_leaves_no_lock(registry: Registry, path: Path, st
         if ended:
             break
     assert at > 100
+
+
+def _goes_on(connection: Connection) -> bool:
+    """Whether the driver has a transaction that has not ended."""
+    raw = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    return raw.in_transaction
+
+
+@only_sqlite
+def test_of_others_nothing_is_rolled_back(registry: Registry, path: Path) -> None:
+    """What another thread has begun goes on, as does what was begun before."""
+    statement = "INSERT INTO item SELECT * FROM item WHERE 0"
+    ready, go = Event(), Event()
+
+    def read() -> bool:
+        with reading(registry._engine) as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM item").all()
+            ready.set()
+            assert go.wait(60)
+            return _goes_on(connection)
+
+    with ThreadPoolExecutor(1) as pool, reading(registry._engine) as outer:
+        outer.exec_driver_sql("SELECT count(*) FROM item").all()
+        other = pool.submit(read)
+        assert ready.wait(60)
+        with suppress(KeyboardInterrupt), writing(registry._engine) as connection:
+            connection.exec_driver_sql(statement)
+            raise KeyboardInterrupt
+        go.set()
+        assert other.result()
+        assert _goes_on(outer)
+
+
+@only_sqlite
+def test_what_is_kept_of_connections_goes_with_them(registry: Registry) -> None:
+    lent = registry._engine.get_execution_options()[LENT]
+    with registry._engine.connect() as one:
+        assert len(lent) == 1
+        one.detach()
+        assert not lent
+    with registry._engine.connect() as one:
+        one.exec_driver_sql("SELECT 1").all()
+        one.invalidate()
+    assert not lent
 
 
 def test_a_file_that_is_no_database_is_corrupt(path: Path) -> None:

@@ -4,6 +4,7 @@ was before the damage is not shown, as nobody can tell whether it was deleted.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -137,3 +138,18 @@ def test_what_is_mended_is_shown_again(root: Path, mine: Workspace) -> None:
         while served.ask(f"/zoo/v1/store/{manifest}", token=team.bob).status != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
+
+
+def test_one_that_is_gone_reaches_nothing(root: Path, mine: Workspace) -> None:
+    """And whoever asks gets an answer."""
+    committed(root, mine, "one")
+    with closing(Workspace(root)) as here:
+        two = here.store.history(REF)[1].manifest.hex
+    manifest = next(root.glob(f"manifests/**/*{two}*")).relative_to(root)
+    entry(root, 1).write_bytes(b"}")
+    with serving(root) as served:
+        team = Team(served, mine)
+        assert served.commit(NET, "two", team.token).status == 200
+        assert served.ask(f"/zoo/v1/store/{manifest}", token=team.bob).status == 200
+        shutil.rmtree(entry(root, 1).parent)
+        assert served.ask(f"/zoo/v1/store/{manifest}", token=team.bob).status == 404

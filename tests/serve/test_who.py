@@ -815,6 +815,9 @@ def test_what_reaches_what_is_kept_and_told(database: Workspace) -> None:
         found = reach.reached([item, other], ["a/one", "a/two"])
         assert found[Witness(second, two, 3)] >= {other}
         assert reach.reached([item], []) == {}
+        reach.follow(two, 3, [first, second], {}, whole=False)  # it is looked at again
+        assert (reach.followed(), reach.followed_to(two)) == ({one: 1}, None)
+        assert reach.followed_to(Reference.parse("a/none")) == 0
         reach.follow(one, 2, [], {}, whole=True)
         reach.forget(second)
         assert reach.reached([item, other], ["a/one", "a/two"]) == {Witness(first, two, 3): {item}}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,8 +95,7 @@ def batches(
     """
     images = iter(named)
     context = context_for("cuda" if pinned else "cpu", __name__) if workers else None
-    lock = (context or multiprocessing).Lock()
-    with warnings.catch_warnings(), without_script():
+    with warnings.catch_warnings(), without_script() if workers else nullcontext():
         # More than there are cores.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
@@ -106,7 +107,7 @@ def batches(
             collate_fn=_batch,
             pin_memory=pinned,
             multiprocessing_context=context,
-            worker_init_fn=partial(_begin, lock) if workers else None,
+            worker_init_fn=_beginning(context) if workers else None,
             generator=torch.Generator(),
         )
         iterator = iter(loader)
@@ -124,6 +125,10 @@ def batches(
         if batch is None:
             return
         yield batch
+
+
+def _beginning(context: BaseContext | None) -> Callable[[int], None]:
+    return partial(_begin, (context or multiprocessing).Lock())
 
 
 def _begin(lock: object, _: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
+from threading import Lock
 
 import torch
 
@@ -16,10 +17,13 @@ STARTED = {"cuda": "forkserver"}
 """How they are started beside a kind of device, where that is not Python's usual way: a process
 that has used a card has threads of the driver, and a copy of it has their locks as they were."""
 
+ONE = Lock()
+"""Held by the thread that starts some, as what they take for the script is of the whole process."""
+
 
 def context_for(device: str, *modules: str) -> BaseContext | None:
-    """What starts them beside a kind of device, with ``modules`` imported once for all; None:
-    Python's usual way. A process that has used a card may also read what is not for it.
+    """What starts them beside a kind of device; None: Python's usual way. A process that has used a
+    card may also read what is not for it. The ``modules`` of the first who asks are imported once.
     """
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     method = STARTED.get("cuda" if used else device)
@@ -36,13 +40,14 @@ def without_script() -> Iterator[None]:
     say nothing of ``if __name__ == "__main__"``.
     """
     main = sys.modules["__main__"]
-    spec, file = main.__spec__, getattr(main, "__file__", None)
-    main.__spec__ = None
-    if file:
-        del main.__file__
-    try:
-        yield
-    finally:
-        main.__spec__ = spec
+    with ONE:
+        spec, file = main.__spec__, getattr(main, "__file__", None)
+        main.__spec__ = None
         if file:
-            main.__file__ = file
+            del main.__file__
+        try:
+            yield
+        finally:
+            main.__spec__ = spec
+            if file:
+                main.__file__ = file

@@ -119,7 +119,7 @@ def renewing(renew: Callable[[], object], *, every: float = EVERY_SECONDS) -> It
         yield
     finally:
         done.set()
-        if thread.ident is not None:
+        if thread.is_alive():  # one that begins later sees that it is done
             _ended(thread)
 
 

@@ -75,6 +75,7 @@ class CheckedWeights:
         used = set(self.used)
         for facts in metadata:
             names = {"classes"} if report.classes == facts.source else set()
+            names |= {"task"} if report.task == facts.source else set()
             names |= set(SETTINGS) if facts.source in report.preprocessing else set()
             used |= {key for what, key in facts.keys.items() if what in names}
         left_out = tuple(key for key in report.left_out if key not in used)

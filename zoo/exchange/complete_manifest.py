@@ -70,19 +70,25 @@ def _lacking(manifest: Manifest, facts: Metadata) -> Metadata:
     unknown = SETTINGS if "preprocessing" in manifest.unknown else manifest.unknown
     known = {name for name in SETTINGS if name not in unknown or name == "image_size"}
     known |= {"classes"} if manifest.classes else set()
-    known |= {"task"} if (manifest.recipe or {}).get("task") else set()
+    said = (manifest.recipe or {}).get("task") or "task" in manifest.provenance
+    known |= {"task"} if said or facts.task == task_of(manifest) else set()
     nothing = Metadata(source=facts.source)
     return replace(facts, **{name: getattr(nothing, name) for name in known})
 
 
 def not_recorded(manifest: Manifest, origin: Origin) -> tuple[str, ...]:
     """What the user states otherwise than it is recorded of a checkpoint."""
-    stated = restated(manifest, replace(origin.metadata[0], image_size=None))
+    facts, provenance = origin.metadata[0], manifest.provenance
+    stated = restated(manifest, replace(facts, image_size=None))
+    figures = origin.metrics if origin.provenance.get("metrics", "").startswith(STATED) else {}
     other = {
         "license": origin.license not in (None, manifest.license),
+        "data set": origin.provenance.get("dataset") not in (None, provenance.get("dataset")),
+        "metrics": any(manifest.metrics.get(name) != value for name, value in figures.items()),
         "class names": stated.classes != manifest.classes,
         "task": task_of(stated) != task_of(manifest),
         "preprocessing": stated.preprocessing != manifest.preprocessing,
+        "image size": facts.image_size not in (None, manifest.preprocessing.input_size[1:]),
     }
     return tuple(name for name, is_other in other.items() if is_other)
 

@@ -74,12 +74,13 @@ def edit(
     **options: Unpack[StatedOptions],
 ) -> Edited:
     """State ``options`` of the checkpoint ``name``, and take the figures ``unset`` back; all else
-    of it stays. Of a figure that was measured another one, or none, is stated with ``force`` alone.
+    of it stays. Of a figure that was measured another one, or none, is stated with ``force`` alone,
+    as is another task than what it was trained for here.
 
     Raises:
         InvalidOption: Nothing is stated, or what cannot be; or there is no figure to take back.
-        Conflict: It is a published name, or protected, or the figure was measured; nothing was
-            changed.
+        Conflict: It is a published name, or protected, or the figure was measured, or the task
+            learned; nothing was changed.
     """
     ref, digest = workspace.names.resolve(name)
     if ref is None:

@@ -288,7 +288,7 @@ def _lacking(here: Manifest, whole: Manifest) -> Iterator[str]:
         yield "metrics"
     if whole.classes and not here.classes:
         yield "classes"
-    if _task(whole) and not _task(here):
+    if _task(whole) and not _task(here) and "task" not in here.provenance:
         yield "task"
     if _guessed(whole) < _guessed(here):
         yield "preprocessing"

@@ -144,7 +144,7 @@ def _complete(
     origin = origin_of(workspace, "file", options, from_plan)
     whole = completed(manifest, digest, origin)
     adds = (*file.adds, *(each for each in differing(manifest, whole) if each not in file.adds))
-    keeps = (*file.keeps, *not_recorded(whole, origin))
+    keeps = tuple(dict.fromkeys((*file.keeps, *not_recorded(whole, origin))))
     if whole == manifest:
         return replace(file, keeps=keeps)
     ref, network = file.refs[0], None if options.get("force") else manifest.backbone

@@ -35,12 +35,15 @@ def infer_metadata(
         for one in exact or alike
         if sha256 not in hashes_of(one.manifest) or not stated(one.manifest)
     ]
-    facts = []
-    for one, unknown in asked:
+    facts, same_head = [], [(one, unknown) for one, unknown in asked if _has_head(one, manifest)]
+    for one, unknown in same_head:
         if "classes" not in unknown and (classes := _classes(one, manifest)):
-            source, task = _source(workspace, one, "classes"), task_of(one.manifest)
-            told = None if task == "classification" else task
-            facts.append(Metadata(source=source, classes=classes, task=told))
+            facts.append(Metadata(source=_source(workspace, one, "classes"), classes=classes))
+            break
+    for one, _ in same_head:
+        if (one.manifest.recipe or {}).get("task") or "task" in one.manifest.provenance:
+            if (task := task_of(one.manifest)) != "classification":  # as of all that say nothing
+                facts.append(Metadata(source=_source(workspace, one, "task"), task=task))
             break
     for one, unknown in asked:
         if not unknown.issuperset(SETTINGS):
@@ -77,9 +80,14 @@ def _source(workspace: Workspace, one: Candidate, field: str) -> str:
     return f"{name}, which has {one.match.share:.1%} of the weights{mark}"
 
 
-def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:
-    """Its class names, if its head is that of ``manifest``."""
+def _has_head(one: Candidate, manifest: Manifest) -> bool:
+    """Whether its head is that of ``manifest``."""
     count = manifest.head.num_classes
     rows = {tensor.name for tensor in one.manifest.tensors if tensor.shape[:1] == (count,)}
-    same = bool(rows) and rows <= {*one.match.same}
-    return one.manifest.classes if same and len(one.manifest.classes) == count else ()
+    return bool(rows) and rows <= {*one.match.same}
+
+
+def _classes(one: Candidate, manifest: Manifest) -> tuple[str, ...]:
+    """Its class names, if they are those of so many outputs."""
+    known = one.manifest.classes
+    return known if len(known) == manifest.head.num_classes else ()

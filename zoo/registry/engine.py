@@ -36,7 +36,8 @@ def open_engine(url: URL) -> Engine:
     lent: dict[object, int] = {}
     engine.update_execution_options(**{LENT: lent})
     event.listen(engine, "checkout", lambda raw, *_: lent.update({raw: get_ident()}))
-    event.listen(engine, "checkin", lambda raw, *_: lent.pop(raw, None))
+    for back in ("checkin", "detach", "close"):
+        event.listen(engine, back, lambda raw, *_: lent.pop(raw, None))
     # SQLAlchemy closes one that was interrupted. While a cursor of it is left, SQLite goes on.
     event.listen(engine, "close", lambda raw, *_: _end(raw))
     return engine
@@ -100,7 +101,7 @@ def writing_after(
 
 @contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
-    before = {*engine.get_execution_options().get(LENT, ())}
+    before = engine.get_execution_options().get(LENT, {}).copy()
     try:
         yield
     except DBAPIError as error:
@@ -121,7 +122,8 @@ def _roll_back(engine: Engine, before: Collection[object]) -> None:
     An interrupt comes between any two instructions: also where SQLAlchemy has begun a transaction,
     and nothing would end it before the garbage collector. Whoever writes would wait for its lock.
     """
-    for raw, thread in [*engine.get_execution_options().get(LENT, {}).items()]:
+    lent = engine.get_execution_options().get(LENT, {}).copy()  # at once: other threads change it
+    for raw, thread in lent.items():
         if thread == get_ident() and raw not in before:
             _end(raw)
 

@@ -262,6 +262,11 @@ def _folder(ref: Reference) -> str:
     return f"{ROOT}{ref.namespace}/{ref.name}/{ref.tag}/"
 
 
+def is_whole(entries: tuple[RefEntry, ...]) -> bool:
+    """Whether a log was read from its first entry on: none of it is damaged."""
+    return bool(entries) and entries[0].number == 1
+
+
 def entry_name(ref: Reference, number: int) -> str:
     """The name in the store of an entry."""
     return f"{_folder(ref)}{number:08d}.json"

@@ -52,7 +52,7 @@ def open_regular(
     except BaseException:
         os.close(handle)
         raise
-    # It closes the handle also where an interrupt comes: a second time might close another file.
+    # Not above: where an interrupt comes, the file may have closed it, and it be another's by now.
     return os.fdopen(handle, "rb")
 
 

@@ -68,21 +68,17 @@ def pruning(backend: Backend) -> Iterator[None]:
 def _sign(backend: Backend, prefix: str) -> Iterator[str]:
     key, data = prefix + uuid.uuid4().hex, Owner.here(config.author()).to_bytes()
     try:
-        _set(backend, key, data)
+        touch(backend, key, data)
+    except FileNotFoundError as error:
+        # A prune without grace has deleted the sign before it had its name.
+        raise Conflict(f"{backend}/{STAGING} was cleared meanwhile; try again") from error
+    try:
         with renewing(partial(touch, backend, key, data)):
             yield key
     finally:
         # A sign that stays counts for some minutes; that must not hide what went wrong before.
         with suppress(Unavailable, Unsupported):
             backend.delete(key)
-
-
-def _set(backend: Backend, key: str, data: bytes) -> None:
-    try:
-        touch(backend, key, data)
-    except FileNotFoundError as error:
-        # A prune without grace has deleted the sign before it had its name.
-        raise Conflict(f"{backend}/{STAGING} was cleared meanwhile; try again") from error
 
 
 def _give_way(backend: Backend, sign: str, others: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from zoo.serve.keep.recent import LruCache
 from zoo.serve.who.may import Actor
 from zoo.serve.who.reach_table import ReachTable, Witness
 from zoo.store import Store
+from zoo.store.refs import is_whole
 from zoo.store.sent import keep_sent_object, sent_lately
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Reach:
         self._store, self._table = store, table
         self._looking, self._rested = Lock(), 0.0
         self._recent: LruCache[Digest, Witness] = LruCache(ROOM)
+        self._damaged: LruCache[Reference, tuple[int, float]] = LruCache(ROOM)
 
     def there(self, ask: Ask, digests: Collection[Digest]) -> set[Digest]:
         """Those of some objects and manifests that are there for who asks. Whether they are in the
@@ -129,6 +131,7 @@ class Reach:
                 self._table.forget(witness.document)
                 return
             number = self._store.newest_number(witness.ref)
+            self._damaged.put(witness.ref, (0, 0.0))
             self.follow(witness.ref)
         except (ZooError, OSError):
             self._table.follow(witness.ref, number, [], {}, whole=False)
@@ -138,11 +141,17 @@ class Reach:
         number, known = self._store.newest_number(ref), self._table.followed_to(ref)
         if number == known:
             return
+        last, until = self._damaged.get(ref) or (0, 0.0)
+        if known is None and last == number and time.monotonic() < until:
+            return
         entries = self._store.history_since_damage(ref)
+        whole = not number or is_whole(entries)
+        if not whole:  # it may be mended, but not at once
+            self._damaged.put(ref, (number, time.monotonic() + PAUSE_SECONDS))
         documents = _documents(entries)
         reached = {each: [*self._items(each)] for each in self._table.unknown(documents)}
         items = {each: these for each, these in reached.items() if these}
-        self._table.follow(ref, number, documents, items, whole=len(entries) >= number)
+        self._table.follow(ref, number, documents, items, whole=whole)
 
     def _items(self, digest: Digest) -> Iterator[Digest]:
         """What a manifest or a snapshot reaches; nothing if it is not here, or cannot be read."""

@@ -26,7 +26,7 @@ from zoo.serve.keep.view import View
 from zoo.serve.keep.views import Views
 from zoo.store import Store
 from zoo.store.capabilities import folders
-from zoo.store.refs import entry_name
+from zoo.store.refs import entry_name, is_whole
 
 __all__ = [
     "BRANCHED",
@@ -254,7 +254,7 @@ class History:
             if deleted and not entry.restores:
                 first = entry.number
             deleted = entry.deleted
-        if _is_whole(entries):  # what is damaged may be mended
+        if is_whole(entries):  # what is damaged may be mended
             self._firsts.put(ref, (newest, first))
         return first
 
@@ -278,7 +278,7 @@ class History:
     ) -> _Line:
         """The line with further entries of the name."""
         commits, deleted = [*line.commits[::-1]], line.deleted
-        whole = line.whole if line.number else _is_whole(entries)
+        whole = line.whole if line.number else is_whole(entries)
         for entry in entries:
             if (begun := BRANCHED.fullmatch(entry.why)) and deep < DEEPEST:
                 origin = self._from(replace(ref, tag=begun[1]), int(begun[2]), patience, deep + 1)
@@ -358,11 +358,6 @@ def _up_to(number: int, entries: tuple[RefEntry, ...]) -> tuple[RefEntry, ...]:
 
 def _follows(entry: RefEntry, line: _Line) -> bool:
     return entry.number == line.number + 1 and entry.previous == line.manifest
-
-
-def _is_whole(entries: tuple[RefEntry, ...]) -> bool:
-    """Whether a log begins with its first entry: none is damaged."""
-    return bool(entries) and entries[0].number == 1
 
 
 def branched(commit: Commit) -> str:

@@ -56,11 +56,14 @@ class ReachTable:
             rows = connection.execute(select(followed).where(followed.c.whole)).all()
         return {_ref(row.repo, row.tag): row.number for row in rows}
 
-    def followed_to(self, ref: Reference) -> int:
-        """Up to which entry a name has been looked at; 0 if its log was not read whole."""
-        whole = select(followed.c.number).where(_is(followed, ref), followed.c.whole)
+    def followed_to(self, ref: Reference) -> int | None:
+        """Up to which entry a name has been looked at, 0 if it was not; None if its log could not
+        be read whole.
+        """
+        noted = select(followed.c.number, followed.c.whole).where(_is(followed, ref))
         with reading(self._engine) as connection:
-            return connection.scalar(whole) or 0
+            row = connection.execute(noted).one_or_none()
+        return 0 if row is None else row.number if row.whole else None
 
     def repos(self) -> list[str]:
         """All repositories that reach something."""
