@@ -35,7 +35,7 @@ demo: $(VENV)/.demo  ## The main job on real weights and images, in build/demo
 
 # What the tests of a file share is made once. A third of the time a test waits for a server or
 # another process, so that three keep two cores busy.
-test: $(VENV)/.dev  ## The test suite, for every commit (about 6 minutes on 2 quiet cores)
+test: $(VENV)/.dev  ## The test suite, for every commit (5 to 8 minutes on 2 quiet cores)
 	$(PYTEST) --numprocesses 3 --dist loadfile --durations 10
 
 test-long: $(VENV)/.dev  ## What takes longer: a share of very many alike
