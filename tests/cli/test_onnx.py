@@ -198,6 +198,31 @@ def test_what_ends_at_a_unit_is_written(small: Run) -> None:
         assert torch.allclose(program.module()(batch), model(batch), atol=1e-5)
 
 
+class Clamped(nn.Module):
+    """Clamps one value twice, to bounds that are buffers, as Gemma 4's layers do."""
+
+    bounds: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bounds", torch.tensor([-0.3, 0.5, -0.1, 0.2]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The sum of both."""
+        low, high, lower, higher = self.bounds
+        return (images.clamp(low, high) * 2 + images.clamp(lower, higher)).mean((2, 3))
+
+
+@pytest.mark.long
+def test_what_is_clamped_twice_is_written(small: Run, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    manifest = cast(Card, zoo.open().load(SMALL).zoo).manifest
+    images = torch.randn(3, 3, 8, 8)
+    convert.WRITE["onnx"](Clamped(), images[0], tmp_path / "net.onnx", manifest)
+    given = convert.READ["onnx"](tmp_path / "net.onnx")(images.numpy())
+    assert np.allclose(given, Clamped()(images).numpy(), atol=1e-6)
+
+
 @pytest.mark.long
 def test_a_probe_on_all_depths_is_written(run: Run, few: Path) -> None:
     """Of real weights: as all formats, and in eight bits."""

@@ -232,9 +232,19 @@ def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest
         verbose=False,
     )
     assert program
+    _register_constants(program.model.graph)
     _name_batch(program.model.graph)
     program.model.metadata_props["zoo"] = _described(manifest)
     program.save(str(path))
+
+
+def _register_constants(graph: Any) -> None:
+    """Where one value is clamped twice, the optimizer of onnxscript (0.7) gives the bounds of both
+    the same names, and keeps in the graph those of the second alone.
+    """
+    for value in (value for node in graph for value in node.inputs if value is not None):
+        if not (value.producer() or value.is_graph_input() or value.is_initializer()):
+            graph.register_initializer(value)
 
 
 def _name_batch(graph: Any) -> None:
