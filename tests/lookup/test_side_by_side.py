@@ -27,3 +27,19 @@ def test_a_network_without_batch_norm_has_no_option_of_it(tmp_path: Path) -> Non
     assert told == [None, "frozen", "live"]
     assert compare_checkpoints(workspace, ["team/without", "team/before"], fold=False).differs == ()
     workspace.close()
+
+
+def test_outputs_that_mean_something_else_are_told(tmp_path: Path) -> None:
+    """Also of checkpoints that were not trained here, and have no recipe to differ in."""
+    workspace = Workspace.create(tmp_path / "zoo")
+    add_checkpoint(workspace, "team/kinds", tensors(1))
+    add_checkpoint(workspace, "team/others", tensors(2))
+    add_checkpoint(workspace, "team/ages", tensors(3), recipe={"task": "regression"})
+    names = ["team/kinds", "team/others", "team/ages"]
+    told = compare_checkpoints(workspace, names, fold=True).remarks
+    assert told == (
+        "outputs do not mean the same: classification (team/kinds, team/others), "
+        "regression (team/ages)",
+    )
+    assert compare_checkpoints(workspace, names[:2], fold=True).remarks == ()
+    workspace.close()

@@ -20,7 +20,7 @@ from zoo.domain.plain import Json
 from zoo.domain.recipe import BEFORE, DEFAULTS, IDLE, data_name
 from zoo.domain.result import Result
 from zoo.domain.table import as_html
-from zoo.domain.task import SCORE, is_count
+from zoo.domain.task import SCORE, is_count, task_of
 from zoo.errors import InvalidOption, ZooError
 from zoo.lookup.reported import find_any
 from zoo.lookup.runs import CANDIDATES, Run
@@ -137,6 +137,7 @@ class _One(NamedTuple):
     """One of them, and what decides whether it compares with others."""
 
     column: Column
+    task: str  # what its outputs mean; empty where there are none
     warning: str  # why its result is no better than no training
     parent: str
     data: str  # digests of the data and of its split; empty where they are unknown
@@ -202,7 +203,8 @@ def _checkpoint(workspace: Workspace, name: str, digest: Digest) -> _One:
     )
     parents = ",".join(str(parent.manifest) for parent in manifest.parents)
     known = manifest.provenance
-    return _One(column, known.get("warning", ""), parents, *_digests(known))
+    task = task_of(manifest) if manifest.head.num_classes else ""
+    return _One(column, task, known.get("warning", ""), parents, *_digests(known))
 
 
 def _run(workspace: Workspace, run: Run) -> _One:
@@ -230,7 +232,7 @@ def _run(workspace: Workspace, run: Run) -> _One:
         metrics=_figures(metrics),
     )
     warning = str(run.result.get("warning", ""))
-    return _One(column, warning, run.parent, *_digests(run.provenance))
+    return _One(column, str(recipe["task"]), warning, run.parent, *_digests(run.provenance))
 
 
 def _digests(provenance: Mapping[str, str]) -> Iterator[str]:
@@ -354,6 +356,12 @@ def _differs(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def _remarks(groups: Sequence[Sequence[_One]], columns: Sequence[Column]) -> Iterable[str]:
+    tasks: defaultdict[str, list[str]] = defaultdict(list)
+    for group, column in zip(groups, columns, strict=True):
+        tasks[group[0].task].append(column.name)
+    if len(tasks.keys() - {""}) > 1:
+        told = (f"{task} ({', '.join(names)})" for task, names in tasks.items() if task)
+        yield f"outputs do not mean the same: {', '.join(told)}"
     measured = [[one for one in group if one.data] for group in groups]
     # The split tells what was tested where its own digest is not known of all; it tells more.
     known = all(one.test for group in measured for one in group)
