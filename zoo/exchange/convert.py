@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card, load
@@ -223,8 +225,10 @@ def _holder(module: nn.Module) -> nn.Module:
 
 def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
     output = OUTPUT if manifest.head.num_classes else FEATURES
+    with _AttentionOfFour():
+        exported = _program(module, image)
     program = torch.onnx.export(
-        _program(module, image),
+        exported,
         (),
         dynamo=True,  # which older versions of torch have to be told
         input_names=[INPUT],
@@ -236,6 +240,28 @@ def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest
     _name_batch(program.model.graph)
     program.model.metadata_props["zoo"] = _described(manifest)
     program.save(str(path))
+
+
+class _AttentionOfFour(TorchFunctionMode):
+    """Attention of tensors of four dimensions, the only one that `torch.onnx` takes: of others, as
+    Hiera's five, all but the last three are taken for one.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The same numbers."""
+        known = kwargs or {}
+        if func is not scaled_dot_product_attention or known.get("attn_mask") is not None:
+            return func(*args, **known)
+        if len(args) != 3 or args[0].dim() == 4:
+            return func(*args, **known)
+        flat = [each.reshape(-1, *each.shape[-3:]) for each in args]
+        return func(*flat, **known).reshape(*args[0].shape[:-1], args[2].shape[-1])
 
 
 def _register_constants(graph: Any) -> None:
