@@ -354,6 +354,19 @@ def card_of(made: Made, name: str) -> str:
     return b"".join(read_object(store, file.object, least=file.size)).decode()
 
 
+def test_an_adapter_that_is_exported_merged_keeps_it(made: Made, tmp_path: Path) -> None:
+    """The file of weights is another one, and answers are the same."""
+    made.tune("team/lora", strategy="lora", freeze=0)
+    made.zoo.export("team/lora", tmp_path / "whole")
+    made.zoo.import_folder(tmp_path / "whole", "team/back")
+    before, after = made.kept("team/lora"), made.kept("team/back")
+    assert before.of != after.of
+    assert before == replace(after, of=before.of)
+    images = [*(made.data / "test").glob("*/*.png")][:3]
+    told = [made.zoo.predict(name, images, abstain_at=0.1) for name in ("team/lora", "team/back")]
+    assert told[0] == told[1]
+
+
 def test_it_goes_where_the_checkpoint_goes_and_no_further(made: Made, tmp_path: Path) -> None:
     made.tune("team/gone", seed=3)
     made.zoo.push("team/gone", to=str(tmp_path / "remote"))

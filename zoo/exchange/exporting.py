@@ -17,7 +17,7 @@ from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
 from zoo.contracts import Backbone, SupportsConfigFiles
 from zoo.domain.adapter import adapter_of, without_adapter
-from zoo.domain.calibration import CALIBRATION_FILE, CALIBRATION_TOLD
+from zoo.domain.calibration import CALIBRATION_FILE, CALIBRATION_TOLD, subject
 from zoo.domain.card import card_data, card_text, only_zoo_line
 from zoo.domain.description import KEY, description, only_zoo_builds, only_zoo_loads
 from zoo.domain.digest import Digest
@@ -33,6 +33,7 @@ from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
 from zoo.exchange.layouts import CARD, PROBLEM
 from zoo.exchange.origins import base_models
+from zoo.lookup.calibrated import calibration_of
 from zoo.store import Store
 from zoo.store.atomic import write_whole
 from zoo.store.files import restore_file
@@ -187,6 +188,9 @@ def _write(
             state = converted_state(backbone, module, stored)
             save_state(state, folder / weights.name)
     hashes = {each.name: _hash(folder / each.name, each, verbatim) for each in manifest.weights}
+    if not verbatim and (calibration := calibration_of(store, whole)):
+        own_bytes = replace(calibration, of=subject(_with_hashes(manifest, hashes))).to_bytes()
+        write_whole(folder / CALIBRATION_FILE, [own_bytes])
     record = folder_record(manifest, hashes)
     if explained:
         if record:
@@ -205,6 +209,13 @@ def _card(workspace: Workspace, digest: Digest, manifest: Manifest) -> str:
         remarks.append(CALIBRATION_TOLD)
     front = card_data(manifest, base_models(workspace, manifest))
     return card_text(digest, manifest, front, remarks)
+
+
+def _with_hashes(manifest: Manifest, hashes: Mapping[str, str]) -> Manifest:
+    """The checkpoint, whose weights are these files."""
+    digests = {name: Digest.parse(f"sha256:{found}") for name, found in hashes.items()}
+    weights = (replace(each, sha256=digests[each.name]) for each in manifest.weights)
+    return replace(manifest, weights=tuple(weights))
 
 
 def _hash(path: Path, weights: WeightsFile, verbatim: bool) -> str:
