@@ -485,6 +485,8 @@ def export(
         raise InvalidOption("--images is for --format onnx, openvino and pt2")
     done = zoo.export(name, folder, all_files=all_files, adapter=adapter)
     _tell_of_export(done, f"zoo import {quote(str(folder))} --as NAME")
+    if adapter:
+        note("preprocessing, class names and calibration are in a whole export, without --adapter")
     if as_json:
         print_json(done.to_json())
     else:
@@ -535,10 +537,12 @@ def _tell_of_check(done: Converted) -> None:
     checked = done.checked
     what = "images of noise" if checked.noise else plural(checked.images, "image")
     text = f"compared on {checked.images} {what}" if checked.noise else f"compared on {what}"
+    same = ""
+    if checked.same is not None:
+        same = f"; the likeliest class is the same for {checked.same} of {checked.images}"
     note(
         f"{text}: the outputs, of up to {checked.largest:.3g}, are at most "
-        f"{checked.difference:.1g} from the checkpoint's own; the likeliest class is the same for "
-        f"{checked.same} of {checked.images}"
+        f"{checked.difference:.1g} from the checkpoint's own{same}"
     )
     if done.temperature:
         note(

@@ -112,6 +112,19 @@ def test_the_user_says_what_nobody_wrote_down(empty: Run, state: State) -> None:
     assert empty("predict", "team/net", "gray.png").err == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('["a", "", "b", "c"]', "name 2 is empty"), ("a\nb\n \nc\n", "line 3 is empty")],
+)
+def test_no_name_of_a_class_is_passed_over(empty: Run, state: State, text: str, says: str) -> None:
+    """Each that follows would be another output's."""
+    save_file(state, "net.safetensors")
+    Path("names").write_text(text)
+    empty("import", "net.safetensors", *AS, "--classes", "names").refused(f"names: {says}")
+    Path("names").write_text("a\nb\nc\n\n\n")
+    empty("import", "net.safetensors", *AS, "--classes", "names").done()
+
+
 def test_what_is_said_in_part_is_unknown_in_part(empty: Run, state: State) -> None:
     save_file(state, "net.safetensors")
     empty("import", "net.safetensors", *AS, "--mean", "0.5", "--std", "0.5")

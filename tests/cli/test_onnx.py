@@ -12,7 +12,9 @@ import pytest
 import skimage.data
 import torch
 from fakes.prepared import BASE, Run
+from fakes.small_disk import small_disk
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import zoo
@@ -150,6 +152,56 @@ def test_without_images_it_is_compared_on_noise(small: Run) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.7."), reason="torch.export of torch 2.7 does not take it"
+)
+def test_more_channels_than_colors_are_compared_on_noise(small: Run) -> None:
+    """No image file has them; and the outputs are features, not classes."""
+    small("adapt", SMALL, "team/four", "--channels", 4, "--truncate", "layer2").done()
+    said = small("export", "team/four", "made", "--format", "pt2").done()
+    assert "compared on 16 images of noise" in said.err
+    assert "likeliest class" not in said.err
+    model = zoo.open().load("team/four")
+    batch = torch.randn(3, *cast(Card, model.zoo).manifest.preprocessing.input_size)
+    program = torch.export.load(Path("made", convert.FILE["pt2"])).module()
+    with torch.no_grad():
+        assert batch.shape[1] == 4
+        assert torch.allclose(program(batch), model(batch), atol=1e-5)
+
+
+def test_on_a_full_disk_that_is_the_reason(small: Run, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 700_000) as disk:
+        said = small("export", SMALL, disk.root / "made", "--format", "pt2")
+        said.refused(f"no space left while writing {disk.root / 'made'}\n")
+        assert not [*disk.root.iterdir()]
+
+
+def test_a_link_to_an_empty_folder_is_one(small: Run) -> None:
+    Path("real").mkdir()
+    for link, target in (("link", "real"), ("dangling", "new")):
+        Path(link).symlink_to(target)
+        small("export", SMALL, link).done()
+        assert Path(link).is_symlink()
+        assert Path(target, "model.safetensors").is_file()
+    Path("file").touch()
+    small("export", SMALL, "file/a/b").refused("file is no folder")
+
+
+def test_outputs_that_are_not_finite_are_the_checkpoints_own(small: Run) -> None:
+    small("export", SMALL, "whole").done()
+    state = load_file("whole/model.safetensors")
+    save_file({name: value * float("nan") for name, value in state.items()}, "nan.safetensors")
+    architecture = json.loads(Path("whole/config.json").read_text())["architecture"]
+    small("import", "nan.safetensors", "--architecture", architecture, "--as", "team/nan").done()
+    said = small("export", "team/nan", "made", "--format", "pt2")
+    said.refused("the checkpoint's own outputs are NaN or infinite")
+    assert "unknown: preprocessing" in said.err
+    assert not Path("made").exists()
+    small("export", "team/nan", "made").done()
+    assert "Unknown: preprocessing" in Path("made/README.md").read_text()
+
+
+@pytest.mark.long
 def test_what_computes_something_else_is_not_kept(
     small: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +241,7 @@ def test_what_ends_at_a_unit_is_written(small: Run) -> None:
     """By nothing but what it needs; and its weights have the names that they have in zoo."""
     small("adapt", SMALL, "team/short", "--truncate", "layer2").done()
     told = small("export", "team/short", "made", "--format", "pt2", "--json").done().json
-    assert told["checked"]["same"] == 16
+    assert (told["checked"]["images"], told["checked"]["same"]) == (16, None)
     model = zoo.open().load("team/short")
     program = torch.export.load(Path("made", convert.FILE["pt2"]))
     assert {*program.state_dict} == {*model.state_dict()}

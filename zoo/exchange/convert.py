@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, cast
@@ -28,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.backbones.image_files import named_images, unusable
 from zoo.backbones.load import Card, load
+from zoo.backbones.predict import guesses
 from zoo.backbones.preprocess import Picture
 from zoo.domain.adapter import adapter_of, without_adapter
 from zoo.domain.calibration import CALIBRATION_FILE
@@ -39,13 +41,16 @@ from zoo.domain.plain import Json
 from zoo.domain.preprocessing import steps_of
 from zoo.domain.result import Result
 from zoo.domain.surgery import Surgery
-from zoo.errors import MissingPackage, Unsupported
+from zoo.domain.task import task_of
+from zoo.errors import MissingPackage, Unsupported, ZooError
 from zoo.exchange.exporting import check_free, configuration, new_folder
 from zoo.lookup.calibrated import calibration_of
 from zoo.store.atomic import write_whole
 from zoo.workspace import Workspace
 
 __all__ = ["FILE", "OUTPUT", "READ", "Checked", "Converted", "Format", "Run", "convert", "refusing"]
+
+LOG = logging.getLogger("zoo")
 
 Format = Literal["onnx", "openvino", "pt2"]
 NEEDED: Mapping[Format, tuple[str, ...]] = {
@@ -71,14 +76,15 @@ class Checked(Result):
         noise: Whether they were noise, as none were given.
         largest: The largest output of the checkpoint, in absolute value.
         difference: The largest difference of an output.
-        same: For how many images the likeliest class is the same.
+        same: For how many images the likeliest class is the same; None where outputs are no
+            classes.
     """
 
     images: int
     noise: bool
     largest: float
     difference: float
-    same: int
+    same: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -142,6 +148,8 @@ def convert(
         manifest = without_adapter(manifest)
     module = load(workspace.store, digest)
     card = cast(Card, module.zoo)
+    for guess in guesses(manifest):
+        LOG.warning(guess)
     tried = list(_inputs(card, images))
     surgery = Surgery.parse(manifest.backbone.options)
     whole_run = not (surgery.truncate or surgery.taps)
@@ -151,7 +159,8 @@ def convert(
         with refusing(manifest, format), torch.no_grad():
             WRITE[format](module if whole_run else _AsOne(module), tried[0], path, manifest)
             run = READ[format](path)
-        checked = _compare(module, run, tried, noise=not images)
+        classes = manifest.head.num_classes > 1 and task_of(manifest) == "classification"
+        checked = _compare(module, run, tried, noise=not images, classes=classes)
         for name, text in _texts(manifest).items():
             (whole / name).write_text(text, encoding="utf-8")
         if calibration:
@@ -172,9 +181,12 @@ def _inputs(card: Card, images: Sequence[Picture]) -> Iterator[Tensor]:
     """What the network gets of the first images; of noise if there are none."""
     if not images:
         draw = np.random.default_rng(0)
-        _, height, width = card.manifest.preprocessing.input_size
+        channels, height, width = card.manifest.preprocessing.input_size
         for _ in range(IMAGES):
-            yield card.preprocess(draw.integers(0, 256, (height, width, 3), np.uint8))
+            if channels in (1, 3):
+                yield card.preprocess(draw.integers(0, 256, (height, width, 3), np.uint8))
+            else:  # no image file has them
+                yield torch.from_numpy(draw.standard_normal((channels, height, width), np.float32))
         return
     paths = [each for each in images if isinstance(each, str | Path)]
     others = [each for each in images if not isinstance(each, str | Path)]
@@ -284,7 +296,11 @@ def _name_batch(graph: Any) -> None:
 
 
 def _write_pt2(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
-    torch.export.save(_program(module, image), path, extra_files={"zoo.json": _described(manifest)})
+    # Through memory: on a full disk torch's own writer names no reason, and ends the process.
+    whole = BytesIO()
+    described = {"zoo.json": _described(manifest)}
+    torch.export.save(_program(module, image), whole, extra_files=described)
+    write_whole(path, [whole.getbuffer()])
 
 
 def _described(manifest: Manifest) -> str:
@@ -367,7 +383,7 @@ def refusing(manifest: Manifest, format: str) -> Iterator[None]:  # noqa: A002
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except OSError:
+    except (OSError, ZooError):
         raise
     except Exception as error:
         first: BaseException = error
@@ -382,17 +398,24 @@ def refusing(manifest: Manifest, format: str) -> Iterator[None]:  # noqa: A002
 
 
 @torch.no_grad()
-def _compare(module: nn.Module, run: Run, tried: Sequence[Tensor], *, noise: bool) -> Checked:
+def _compare(
+    module: nn.Module, run: Run, tried: Sequence[Tensor], *, noise: bool, classes: bool
+) -> Checked:
     """Run both on the same images: one by one, and together, which a batch of any size allows.
 
     Raises:
-        Unsupported: They compute something else.
+        Unsupported: They compute something else, or nothing that could be compared.
     """
     batch = torch.stack([*tried])
     own = torch.cat([module(image[None]) for image in tried]).numpy()
     alone = np.concatenate([run(image[None].numpy()) for image in tried])
     together = run(batch.numpy())
     largest = float(np.abs(own).max())
+    if not np.isfinite(largest):
+        raise Unsupported(
+            "the checkpoint's own outputs are NaN or infinite, so that nothing can be compared "
+            "(zoo verify names weights that are); nothing was kept"
+        )
     difference = max(float(np.abs(outputs - own).max()) for outputs in (alone, together))
     if not difference <= TOLERANCE * max(1.0, largest):
         raise Unsupported(
@@ -404,5 +427,5 @@ def _compare(module: nn.Module, run: Run, tried: Sequence[Tensor], *, noise: boo
         noise=noise,
         largest=largest,
         difference=difference,
-        same=int((alone.argmax(1) == own.argmax(1)).sum()),
+        same=int((alone.argmax(1) == own.argmax(1)).sum()) if classes else None,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from zoo.backbones.load import build, converted_state, state_of
+from zoo.backbones.predict import guessed_preprocessing
 from zoo.backbones.save import save_state
 from zoo.backbones.surgery import backbone_of
 from zoo.backbones.untrained import on_meta
@@ -28,7 +31,7 @@ from zoo.domain.network import CONFIG
 from zoo.domain.plain import Json
 from zoo.domain.result import Result
 from zoo.domain.task import PROBLEM_TYPES, task_of
-from zoo.errors import Conflict, Unsupported, disk_errors
+from zoo.errors import Conflict, DiskFull, Unsupported, disk_errors
 from zoo.exchange.exporting_adapter import write_adapter
 from zoo.exchange.folder_record import RECORD, folder_record
 from zoo.exchange.layouts import CARD, PROBLEM
@@ -41,6 +44,7 @@ from zoo.workspace import Workspace
 
 __all__ = ["Exported", "check_free", "configuration", "described", "export", "new_folder"]
 
+LOG = logging.getLogger("zoo")
 NAMED_BY = {"timm": "architecture", "transformers": "model_type"}
 """By which field of ``config.json`` a library knows the network."""
 
@@ -98,6 +102,8 @@ def export(
     backbone = backbone_of(manifest)
     with on_meta():  # only its names and configuration count
         module = build(backbone, manifest)
+    if guess := guessed_preprocessing(manifest):
+        LOG.warning(guess)
     with new_folder(folder) as whole:
         if adapter:
             names = write_adapter(workspace, digest, whole)
@@ -120,6 +126,9 @@ def check_free(folder: Path) -> None:
     Raises:
         Conflict: Something is.
     """
+    for above in folder.parents:
+        if above.exists() and not above.is_dir():
+            raise Conflict(f"{above} is no folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not an empty folder")
 
@@ -127,17 +136,21 @@ def check_free(folder: Path) -> None:
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """An empty folder that becomes ``folder`` if all goes well: nobody sees half of it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(dir=folder.parent, prefix=".zoo-export-") as scratch,
-        disk_errors(folder),
-    ):
-        whole = Path(scratch, "made")
-        whole.mkdir()
-        yield whole
-        if folder.exists():
-            folder.rmdir()
-        whole.rename(folder)
+    target = Path(os.path.realpath(folder))  # where a link leads
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            TemporaryDirectory(dir=target.parent, prefix=".zoo-export-") as scratch,
+            disk_errors(folder),
+        ):
+            whole = Path(scratch, "made")
+            whole.mkdir()
+            yield whole
+            if target.exists():
+                target.rmdir()
+            whole.rename(target)
+    except DiskFull as error:  # of a file in it, whose name means nothing to anybody
+        raise DiskFull(folder) from error
 
 
 def _left_out(manifest: Manifest) -> dict[str, str]:
@@ -205,6 +218,8 @@ def _card(workspace: Workspace, digest: Digest, manifest: Manifest) -> str:
     """The README of a checkpoint that brings none."""
     why = only_zoo_builds(manifest)
     remarks = [only_zoo_line(manifest, why)] if why else []
+    if guess := guessed_preprocessing(manifest):
+        remarks.append(f"{guess[0].upper()}{guess[1:]}.")
     if any(file.name == CALIBRATION_FILE for file in manifest.files):
         remarks.append(CALIBRATION_TOLD)
     front = card_data(manifest, base_models(workspace, manifest))

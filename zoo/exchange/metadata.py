@@ -159,13 +159,19 @@ def _read_classes(path: Path) -> tuple[str, ...]:
         if len(data) > HEADER_BYTES:
             raise InvalidOption(f"{path} has more than {HEADER_BYTES:,} bytes")
         text = data.decode("utf-8-sig")
-        listed = json.loads(text) if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+        is_json = text.lstrip()[:1] in ("[", "{")
+        listed = json.loads(text) if is_json else text.rstrip().splitlines()
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "neither JSON nor text in UTF-8"
         raise InvalidOption(f"{path}: {reason}") from error
     if isinstance(listed, Mapping):
         listed = next((listed[name] for name in NAMES["classes"] if name in listed), listed)
-    names = _classes([name for name in listed if name] if isinstance(listed, list) else listed)
+    if isinstance(listed, list):
+        for number, name in enumerate(listed, 1):
+            if isinstance(name, str) and not name.strip():
+                entry = "name" if is_json else "line"
+                raise InvalidOption(f"{path}: {entry} {number} is empty; outputs go by their order")
+    names = _classes(listed)
     if not names:
         raise InvalidOption(f"{path} has no list of class names: write one on each line")
     return names
