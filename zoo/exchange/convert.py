@@ -237,7 +237,7 @@ def _holder(module: nn.Module) -> nn.Module:
 
 def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest) -> None:
     output = OUTPUT if manifest.head.num_classes else FEATURES
-    with _AttentionOfFour():
+    with _FourDimensionalAttention():
         exported = _program(module, image)
     program = torch.onnx.export(
         exported,
@@ -254,9 +254,9 @@ def _write_onnx(module: nn.Module, image: Tensor, path: Path, manifest: Manifest
     program.save(str(path))
 
 
-class _AttentionOfFour(TorchFunctionMode):
-    """Attention of tensors of four dimensions, the only one that `torch.onnx` takes: of others, as
-    Hiera's five, all but the last three are taken for one.
+class _FourDimensionalAttention(TorchFunctionMode):
+    """Gives `torch.onnx` what alone it takes: attention between tensors of four dimensions. Of
+    others, as Hiera's of five, all but the last three are taken for one.
     """
 
     def __torch_function__(

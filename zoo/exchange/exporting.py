@@ -202,8 +202,8 @@ def _write(
             save_state(state, folder / weights.name)
     hashes = {each.name: _hash(folder / each.name, each, verbatim) for each in manifest.weights}
     if not verbatim and (calibration := calibration_of(store, whole)):
-        own_bytes = replace(calibration, of=subject(_with_hashes(manifest, hashes))).to_bytes()
-        write_whole(folder / CALIBRATION_FILE, [own_bytes])
+        calibration = replace(calibration, of=subject(_with_hashes(manifest, hashes)))
+        write_whole(folder / CALIBRATION_FILE, [calibration.to_bytes()])
     record = folder_record(manifest, hashes)
     if explained:
         if record:
