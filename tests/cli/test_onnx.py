@@ -266,17 +266,29 @@ class Clamped(nn.Module):
 
 
 class Attending(nn.Module):
-    """Attends within parts of an image, in tensors of five dimensions, as Hiera does."""
+    """Attends within parts of an image, in tensors of five dimensions, as Hiera does; or of three,
+    with a bias, as SAM.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
 
     def forward(self, images: Tensor) -> Tensor:
         """The sum over all parts."""
-        parts = images.view(-1, 3, 4, 2, 8)
+        parts = images.view(-1, *self.shape)
+        bias = parts @ parts.transpose(-1, -2) if len(self.shape) < 4 else None
         attention = nn.functional.scaled_dot_product_attention
-        return attention(parts, parts * 2, parts.flip(3)).sum((2, 3, 4))
+        made = attention(parts, parts * 2, parts.flip(-2), attn_mask=bias)
+        return made.reshape(len(images), 3, -1).sum(2)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("net", [Clamped(), Attending()], ids=["clamped twice", "attention of 5"])
+@pytest.mark.parametrize(
+    "net",
+    [Clamped(), Attending(3, 4, 2, 8), Attending(2, 8)],
+    ids=["clamped twice", "attention of 5", "of 3"],
+)
 def test_what_the_exporter_does_not_take_as_it_is_is_written(
     small: Run, tmp_path: Path, net: nn.Module
 ) -> None:

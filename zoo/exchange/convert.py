@@ -268,9 +268,10 @@ class _FourDimensionalAttention(TorchFunctionMode):
     ) -> Any:
         """The same numbers."""
         known = kwargs or {}
-        if func is not scaled_dot_product_attention or known.get("attn_mask") is not None:
-            return func(*args, **known)
-        if len(args) != 3 or args[0].dim() == 4:
+        mask = known.get("attn_mask")
+        broadcast = mask is None or mask.dim() <= 3  # it goes to each of the others as it is
+        is_other = func is not scaled_dot_product_attention or len(args) != 3
+        if is_other or args[0].dim() == 4 or not broadcast:
             return func(*args, **known)
         flat = [each.reshape(-1, *each.shape[-3:]) for each in args]
         return func(*flat, **known).reshape(*args[0].shape[:-1], args[2].shape[-1])
