@@ -280,7 +280,7 @@ class Attending(nn.Module):
         bias = parts @ parts.transpose(-1, -2) if len(self.shape) < 4 else None
         attention = nn.functional.scaled_dot_product_attention
         made = attention(parts, parts * 2, parts.flip(-2), attn_mask=bias)
-        return made.reshape(len(images), 3, -1).sum(2)
+        return made.reshape(images.shape[0], 3, -1).sum(2)
 
 
 @pytest.mark.long
