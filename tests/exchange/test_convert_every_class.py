@@ -26,6 +26,7 @@ from zoo.exchange import convert
 SAMPLE = ("Beit", "ByobNet", "DLA", "EfficientVitMsra", "MobileNetV3", "Xcit")
 REFUSED: dict[tuple[str, convert.Format], str] = {
     ("CSATv2", "openvino"): "computes something else",
+    ("Gemma4VitEncoder", "openvino"): "computes something else",
 }
 """What cannot be written, and a pattern of the reason; ``docs/surgery.md`` has them, too."""
 APART = 1e-3

@@ -75,9 +75,12 @@ def test_what_is_under_way_ends_whole(
         answer = download.getresponse()
         begun = answer.read(1 << 16)
         upload.putrequest("POST", "/api/models/ann/net/commit/main")
-        for header, value in {**said, "Content-Length": f"{len(body)}"}.items():
+        sent = {"Content-Length": f"{len(body)}", "Expect": "100-continue"}
+        for header, value in {**said, **sent}.items():
             upload.putheader(header, value)
         upload.endheaders(body[:999])
+        assert isinstance(upload.sock, socket.socket)
+        assert upload.sock.recv(1, socket.MSG_PEEK), "it is read: until then it is not under way"
         end()
         for each in idle:
             assert isinstance(each.sock, socket.socket)
