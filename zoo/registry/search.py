@@ -98,8 +98,15 @@ class SearchResult(Result):
         deprecated: Why the name here is to be used no more (`zoo.lookup.ref_status`); else empty.
     """
 
-    _COLUMNS: ClassVar = ("name", "params", "input_size", "num_classes", "license", "here",
-                          "metrics")  # fmt: skip
+    _COLUMNS: ClassVar = (
+        "name",
+        "params",
+        "input_size",
+        "num_classes",
+        "license",
+        "here",
+        "metrics",
+    )
 
     name: str
     kind: Literal["catalog", "checkpoint", "remote"]
@@ -150,11 +157,15 @@ PUBLISHED = Sort.parse("-top1")
 SAME = [each.name for each in fields(SearchResult) if each.name in {*ITEM.c.keys()} - {"metrics"}]
 """Columns of an item that a result has, too."""
 # Made once: that takes longer than to read the rows.
-NAMES = union(
-    _called_as("architecture", ITEM.c.architecture, ITEM.c.architecture),
-    _called_as("name", ITEM.c.name, ITEM.c.name),
-    *(_called_as("name", path_of(ref), ref.c.name) for ref in (schema.ref, schema.remote_ref)),
-).order_by("kind").limit(CALLED)  # fmt: skip
+NAMES = (
+    union(
+        _called_as("architecture", ITEM.c.architecture, ITEM.c.architecture),
+        _called_as("name", ITEM.c.name, ITEM.c.name),
+        *(_called_as("name", path_of(ref), ref.c.name) for ref in (schema.ref, schema.remote_ref)),
+    )
+    .order_by("kind")
+    .limit(CALLED)
+)
 COLUMNS = ("id", "ref_tag", "channels", "height", "width", *SAME)
 SHOWN = select(*(ITEM.c[name] for name in COLUMNS)).where(among_given(ITEM.c.id, "shown"))
 

@@ -25,19 +25,26 @@ WRITES = (
     ("POST", "/{kind}/{namespace}/{name}.git/info/lfs/objects/batch"),
 )  # fmt: skip
 OTHERS = (
-    *((method, f"/api/{what}{rest}")
-      for what in ("buckets", "collections", "jobs", "papers", "scheduled-jobs")
-      for method in ("GET", *WRITING) for rest in ("", "/{rest...}")),
+    *(
+        (method, f"/api/{what}{rest}")
+        for what in ("buckets", "collections", "jobs", "papers", "scheduled-jobs")
+        for method in ("GET", *WRITING)
+        for rest in ("", "/{rest...}")
+    ),
     *((method, "/api/settings/{rest...}") for method in ("GET", *WRITING)),
     ("GET", "/api/daily_papers"),
-    *(("POST", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
-      for rest in ("", "/{rest...}")),
-)  # fmt: skip
+    *(
+        ("POST", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
+        for rest in ("", "/{rest...}")
+    ),
+)
 UNKNOWN = (
-    *(("GET", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
-      for rest in ("", "/{rest...}")),
+    *(
+        ("GET", f"/api/models/{{namespace}}/{{name}}/discussions{rest}")
+        for rest in ("", "/{rest...}")
+    ),
     ("GET", "/api/models/{namespace}/{name}/xet-read-token/{revision}"),
-)  # fmt: skip
+)
 OTHER_NAMES = (
     ("GET", "/api/models/{name}"), ("GET", "/api/models/{name}/revision/{revision}"),
     ("GET", "/{name}/resolve/{revision}/{path...}"),

@@ -45,8 +45,18 @@ CALLS = frozenset(("REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"))
 UNKNOWN = "a name that is made up while it is loaded"
 BROKEN = "part of it is no pickle that can be read"
 CUT = f"no more than {OPCODES:,} opcodes in {PICKLE_BYTES:,} bytes were read"
-ODD = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError,
-       struct.error, zipfile.BadZipFile, zlib.error)  # fmt: skip
+ODD = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What readers raise of odd bytes."""
 MARK = object()
 

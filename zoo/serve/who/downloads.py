@@ -98,8 +98,10 @@ class Downloads:
         lately = func.sum(case((TABLE.c.day >= since, TABLE.c.count), else_=0))
         statement = select(TABLE.c.repo, lately, func.sum(TABLE.c.count)).group_by(TABLE.c.repo)
         with reading(self._engine) as connection:
-            return {repo: Totals(int(new), int(all_)) for repo, new, all_ in
-                    connection.execute(statement)}  # fmt: skip
+            return {
+                repo: Totals(int(new), int(all_))
+                for repo, new, all_ in connection.execute(statement)
+            }
 
 
 def _renamed(connection: Connection, counts: Counter[str]) -> Counter[str]:

@@ -79,8 +79,13 @@ def add_refresh(connection: Connection, token: str, *, secret: str, login: Login
     one that is lost in between could not be refreshed, nor ended with its login.
     """
     now = datetime.now(UTC)
-    row = {"digest": digest_of(secret), "token": token, "by": login.entry.token,
-           "first": login.first or token, "expires": utc_text(now + LASTS)}  # fmt: skip
+    row = {
+        "digest": digest_of(secret),
+        "token": token,
+        "by": login.entry.token,
+        "first": login.first or token,
+        "expires": utc_text(now + LASTS),
+    }
     connection.execute(delete(TABLE).where(TABLE.c.expires <= utc_text(now)))
     connection.execute(insert(TABLE), row)
 
