@@ -78,7 +78,7 @@ kills: $(VENV)/.dev  ## zoo serve, PostgreSQL or its bucket, killed at each writ
 test-gpu: $(VENV)/.dev  ## What needs an accelerator, where there is one; ZOO_TEST_DEVICE=cpu tries the tests
 	$(BIN)/python -m pytest --quiet -m gpu -rs --durations 5 tests/finetune/accelerator
 
-check-backbones: $(VENV)/.dev  ## Hierarchies of all architectures; suite, cuts, heads and exports of all classes (3 to 4 hours)
+check-backbones: $(VENV)/.dev  ## Hierarchies of all architectures; suite, cuts, heads and exports of all classes (hours)
 	$(BIN)/python -m pytest --quiet -m backbones --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev  ## Format, lint, types, architecture

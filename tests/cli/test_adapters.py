@@ -50,6 +50,7 @@ def test_an_adapter_is_exported_either_way(small: Run, few: Path) -> None:
     )
     said = small("export", "team/lora", "alone", "--adapter")
     assert said.out.split() == ["alone/adapter_config.json", "alone/adapter_model.safetensors"]
+    assert "class names and calibration are in a whole export" in said.err
     refused = small("export", NET, "none", "--adapter")
     assert refused.code == 1
     assert "it has no adapter: it was not trained with --strategy lora" in refused.err
